@@ -1,0 +1,167 @@
+"""The one door to stored data: the `Store` interface, one store a database.
+
+Rules that make a store replaceable (they are kept by every command):
+1. no command keeps a reference to a stored string across commands or mutates it;
+2. container values are mutable native objects, found by `get`, and removed with `delete` when empty;
+3. expiry, clock and hit/miss counting live inside the store; keys that it finds expired are appended to `expired`, which
+   the engine drains to propagate a DEL for each; a store whose `keep_expired` is set (a replica's) hides them only;
+4. the int encoding is derived from the bytes; a RAW flag remembers that a string was grown in place (`set_raw`);
+5. the engine parses up to 64 commands ahead and calls `prefetch` with their keys when the keyspace is large.
+
+Slots are always used, in cluster mode and not: that gives SCAN cursors, slot counting, migration, sampling and snapshots.
+"""
+
+from mypy_extensions import i64, mypyc_attr
+from librt.strings import BytesWriter
+
+MISSING = 0
+DONE = 1
+WRONG_TYPE = -1
+NOT_AN_INTEGER = -2
+OVERFLOW = -3
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Store:
+    """The interface; every method is overridden by an implementation. Times are Unix milliseconds, `slot` is 0 to 16383."""
+
+    hits: i64
+    misses: i64
+    expired_count: i64  # keys removed because their time had come, since start
+    expired: list[bytes]  # keys removed by expiry and not yet propagated
+    keep_expired: bool  # a replica hides expired keys, the primary's DEL removes them
+    now_ms: i64
+    clock: i64  # 24 bits: LRU seconds, or for LFU the minutes of the last decrement (upper 16 bits are set by the store)
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.expired_count = 0
+        self.expired = []
+        self.keep_expired = False
+        self.now_ms = 0
+        self.clock = 0
+
+    def tick(self, now_ms: i64, clock: i64) -> None:
+        """Set the time by which expiry and access clocks are judged; called once a batch and before EXEC and scripts."""
+        self.now_ms = now_ms
+        self.clock = clock
+
+    def track_clock(self, mode: i64) -> None:
+        """Which access clock is kept: 0 none, 1 LRU, 2 LFU (Valkey's 16 bit minutes and 8 bit logarithmic counter)."""
+        raise NotImplementedError
+
+    def prefetch(self, keys: list[bytes]) -> None:
+        """Touch the memory of keys that are about to be used."""
+
+    # --- strings, the fast path: a code is returned, the reply is written in place
+    def get_into(self, w: BytesWriter, slot: i64, key: bytes) -> i64:
+        """Write the value as a RESP bulk string and return DONE, or return MISSING or WRONG_TYPE and write nothing."""
+        raise NotImplementedError
+
+    def set(self, slot: i64, key: bytes, value: bytes) -> None:
+        """Store a string; an old value of any type and its expiry are dropped."""
+        raise NotImplementedError
+
+    def incr_into(self, w: BytesWriter, slot: i64, key: bytes, by: i64) -> i64:
+        """Add to the integer at `key` (0 when missing), write `:n` and return DONE; else a code, and nothing is written."""
+        raise NotImplementedError
+
+    # --- any type
+    def get(self, slot: i64, key: bytes) -> object | None:
+        """The value: bytes, or the native List, Hash, Set, ZSet, … object; None when missing. Counts hit or miss, touches."""
+        raise NotImplementedError
+
+    def peek(self, slot: i64, key: bytes) -> object | None:
+        """As `get`, without touching the access clock and without counting."""
+        raise NotImplementedError
+
+    def put(self, slot: i64, key: bytes, value: object) -> None:
+        """Store a value of any type; an expiry that the key has is kept."""
+        raise NotImplementedError
+
+    def delete(self, slot: i64, key: bytes) -> bool:
+        """Remove a key; False when there was none (an expired key counts as none)."""
+        raise NotImplementedError
+
+    def set_raw(self, slot: i64, key: bytes) -> None:
+        """Remember that this string was grown in place: OBJECT ENCODING answers raw until it is set anew."""
+        raise NotImplementedError
+
+    def is_raw(self, slot: i64, key: bytes) -> bool:
+        """Whether `set_raw` was called since the string was set."""
+        raise NotImplementedError
+
+    # --- expiry
+    def expire_at(self, slot: i64, key: bytes) -> i64:
+        """When the key expires, Unix ms; 0 when it never does, -1 when there is no such key."""
+        raise NotImplementedError
+
+    def set_expire(self, slot: i64, key: bytes, at_ms: i64) -> bool:
+        """Set (or with 0 remove) the expiry of an existing key; False when there is no such key."""
+        raise NotImplementedError
+
+    def expire_due(self, limit: i64) -> i64:
+        """Active expiry: remove up to `limit` keys whose time has come (into `expired`); returns how many were looked at."""
+        raise NotImplementedError
+
+    # --- access clocks and eviction
+    def clock_of(self, slot: i64, key: bytes) -> i64:
+        """The 24-bit access clock of a key (LRU seconds, or LFU), -1 when missing or not tracked."""
+        raise NotImplementedError
+
+    def set_clock(self, slot: i64, key: bytes, clock: i64) -> None:
+        """Set the access clock (RESTORE IDLETIME and FREQ, the RDB loader)."""
+        raise NotImplementedError
+
+    def sample(self, n: i64, volatile: bool) -> list[tuple[i64, bytes, i64, i64]]:
+        """Up to n random keys as (slot, key, clock, expire_at); with `volatile` only keys that have an expiry."""
+        raise NotImplementedError
+
+    def random_key(self) -> bytes | None:
+        """A key chosen uniformly enough for RANDOMKEY; None when the database is empty."""
+        raise NotImplementedError
+
+    # --- walking
+    def count(self, slot: i64 = -1) -> i64:
+        """Number of keys in a slot, or with -1 in all."""
+        raise NotImplementedError
+
+    def volatile_count(self) -> i64:
+        """Number of keys that have an expiry."""
+        raise NotImplementedError
+
+    def expiry_average(self) -> i64:
+        """Average time to live in ms of the keys that have an expiry, estimated; 0 when there are none."""
+        raise NotImplementedError
+
+    def scan(self, cursor: i64, want: i64, slot: i64 = -1) -> tuple[i64, list[bytes]]:
+        """One SCAN step of at least `want` keys where there are as many: the next cursor (0 = done) and keys.
+
+        Every key that exists from the first call to the last is returned at least once, whatever grows or shrinks meanwhile.
+        """
+        raise NotImplementedError
+
+    def keys_in(self, slot: i64, limit: i64) -> list[bytes]:
+        """Up to `limit` keys of a slot (-1: all of them)."""
+        raise NotImplementedError
+
+    def all_keys(self) -> list[bytes]:
+        """Every key that is not expired (KEYS)."""
+        raise NotImplementedError
+
+    def clear(self, slot: i64 = -1) -> None:
+        """Remove every key of a slot, or with -1 of all slots."""
+        raise NotImplementedError
+
+    def used_bytes(self) -> i64:
+        """Bytes that the stored data takes, table overhead included, kept up to date incrementally."""
+        raise NotImplementedError
+
+    def key_bytes(self, slot: i64, key: bytes, samples: i64) -> i64:
+        """Bytes of one key with its value (MEMORY USAGE), -1 when missing; `samples` elements are measured, 0 = all."""
+        raise NotImplementedError
+
+    def grew(self, slot: i64, key: bytes, by: i64) -> None:
+        """Account that a container value changed its size by `by` bytes (negative: shrank)."""
+        raise NotImplementedError
