@@ -22,6 +22,8 @@ _COLLECT_FROM: Final = 32 * 1024
 
 _BAD_NUMBER: Final = -(2**62)
 _NO_LINE: Final = -1
+_BLANK: Final = 0
+_TAKEN: Final = 1
 
 
 @final
@@ -92,7 +94,10 @@ class RequestDecoder:
                 return False
             self.start = self.pos
             if self.buf[self.pos] != 42:  # *
-                return self._inline()
+                line = self._inline()
+                if line == _BLANK:
+                    continue
+                return line == _TAKEN
             if not self._count():
                 return False
         return self._arguments()
@@ -144,7 +149,8 @@ class RequestDecoder:
                         break
                     n = n * 10 + digit
                     i += 1
-                if i + 1 < size and buf[i] == 13 and buf[pos] == 36 and i > pos + 1 and (self.trusted or n <= 9999):
+                padded = i > pos + 2 and buf[pos + 1] == 48
+                if i + 1 < size and buf[i] == 13 and buf[pos] == 36 and i > pos + 1 and not padded:
                     bulk = n
                     pos = i + 2
                 else:
@@ -211,30 +217,26 @@ class RequestDecoder:
             return _NO_LINE
         return line_end
 
-    def _inline(self) -> bool:
-        """Read inline requests up to the first that has a word; False when there is none."""
-        while True:
-            newline: i64 = self.buf.find(b"\n", self.pos)
-            if newline < 0:
-                if len(self.buf) - self.pos > INLINE_MAX:
-                    raise ProtocolError(b"Protocol error: too big inline request")
-                return False
-            line_end: i64 = newline
-            if line_end > self.pos and self.buf[line_end - 1] == 13:
-                line_end -= 1
-            words = split_words(self.buf[self.pos : line_end])
-            if words is None:
-                raise ProtocolError(b"Protocol error: unbalanced quotes in request")
-            self.pos = newline + 1
-            if words:
-                self.args = words
-                self.end = self.pos
-                self.raw = False
-                return True
-            if self.pos >= len(self.buf):
-                return False
-            if self.buf[self.pos] == 42:
-                return self.next()
+    def _inline(self) -> i64:
+        """Read one inline line: _TAKEN when `args` has its words, _BLANK when it has none, _NO_LINE when it is not complete."""
+        newline: i64 = self.buf.find(b"\n", self.pos)
+        if newline < 0:
+            if len(self.buf) - self.pos > INLINE_MAX:
+                raise ProtocolError(b"Protocol error: too big inline request")
+            return _NO_LINE
+        line_end: i64 = newline
+        if line_end > self.pos and self.buf[line_end - 1] == 13:
+            line_end -= 1
+        words = split_words(self.buf[self.pos : line_end])
+        if words is None:
+            raise ProtocolError(b"Protocol error: unbalanced quotes in request")
+        self.pos = newline + 1
+        if not words:
+            return _BLANK
+        self.args = words
+        self.end = self.pos
+        self.raw = False
+        return _TAKEN
 
 
 def _number(buf: bytes, start: i64, end: i64) -> i64:
