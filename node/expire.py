@@ -1,0 +1,77 @@
+"""When to look at which key for expiry: a wheel of short ticks, and the rules of time that all expiry follows.
+
+Every key with an expiry has at least one entry at or before its time; an entry is only a reason to look. So lengthening
+the time of a key costs nothing, and removing it neither: whoever fires an entry asks the store whether the key is due,
+and arms it again when it is not.
+"""
+
+from heapq import heappop, heappush
+from typing import Final, final
+
+from mypy_extensions import i64, mypyc_attr
+
+_TICK_BITS: Final = 7  # 128 ms: a key is removed at most that long after its time, when the cron keeps up
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Entry:
+    """A key to look at; the slot saves hashing it again."""
+
+    slot: i64
+    key: bytes
+
+    def __init__(self, slot: i64, key: bytes) -> None:
+        self.slot = slot
+        self.key = key
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Wheel:
+    """Entries by tick of 128 ms."""
+
+    ticks: dict[int, list[Entry]]
+    order: list[int]  # heap of the ticks that have entries
+    size: i64
+
+    def __init__(self) -> None:
+        self.ticks = {}
+        self.order = []
+        self.size = 0
+
+    def add(self, slot: i64, key: bytes, at_ms: i64) -> None:
+        """Arm a key for a Unix time in ms."""
+        tick: i64 = at_ms >> _TICK_BITS
+        entries = self.ticks.get(tick)
+        if entries is None:
+            self.ticks[tick] = [Entry(slot, key)]
+            heappush(self.order, tick)
+        else:
+            entries.append(Entry(slot, key))
+        self.size += 1
+
+    def pop_due(self, now_ms: i64) -> Entry | None:
+        """The next entry whose whole tick has passed, None when there is none."""
+        if not self.order:
+            return None
+        tick = self.order[0]
+        if tick >= now_ms >> _TICK_BITS:
+            return None
+        entries = self.ticks[tick]
+        entry = entries.pop()
+        self.size -= 1
+        if not entries:
+            del self.ticks[tick]
+            heappop(self.order)
+        return entry
+
+
+def is_past(at_ms: i64, now_ms: i64) -> bool:
+    """Whether a key that expires at `at_ms` (0 = never) is gone at `now_ms`: it still lives in that very millisecond."""
+    return at_ms != 0 and now_ms > at_ms
+
+
+def round_seconds(ms: i64) -> i64:
+    """Milliseconds as the seconds that TTL and EXPIRETIME answer: rounded to the nearest, half up."""
+    return (ms + 500) // 1000

@@ -1,0 +1,175 @@
+"""A session: everything the node remembers about one client, socket apart.
+
+`slow` is the one flag that the hot path tests: `refresh` sets it whenever the session is in any unusual state, and only then the
+dispatcher looks at the states one by one. Sessions without a connection exist too: the link to a primary applies its stream
+through one, with `primary_link` set and replies discarded.
+"""
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+from cluster.loop import Conn
+from cluster.resp.replies import ReplyWriter
+from cluster.resp.requests import RequestDecoder
+from node.acl import User
+from node.keyspace import Store
+
+REPLY_ON: Final = 0
+REPLY_OFF: Final = 1
+REPLY_SKIP: Final = 2  # discard the reply of the next command
+REPLY_SKIPPING: Final = 3  # discard the reply of this command
+
+KIND_NORMAL: Final = 0
+KIND_REPLICA: Final = 1
+KIND_PUBSUB: Final = 2
+KIND_PRIMARY: Final = 3
+
+
+class Executor:
+    """What runs requests; implemented by node.dispatch, declared here so that connections and EXEC can call it."""
+
+    def run(self, session: "Session") -> None:
+        """Decode and execute what the session's decoder holds, until it is empty, blocked, full or closed."""
+        raise NotImplementedError
+
+    def call(self, session: "Session", args: list[bytes]) -> None:
+        """Execute one command that has passed the checks, as EXEC does with each that it queued."""
+        raise NotImplementedError
+
+
+@final
+class Session:
+    """One client."""
+
+    id: i64
+    conn: Conn | None
+    reply: ReplyWriter
+    decoder: RequestDecoder
+    executor: Executor
+    store: Store
+    dbid: i64
+    user: User
+    authenticated: bool
+    slow: bool
+    # identity, for CLIENT LIST
+    name: bytes
+    lib_name: bytes
+    lib_version: bytes
+    address: bytes  # ip:port, or unix-socket-path:0
+    local_address: bytes
+    created_ms: i64
+    last_ms: i64  # of the last request
+    last_command: bytes
+    commands: i64
+    net_in: i64
+    net_out: i64
+    # transaction
+    multi: bool
+    multi_failed: bool  # a queued command was refused: EXEC aborts
+    queue: list[list[bytes]]
+    queue_bytes: i64
+    executing: bool  # EXEC is running the queue
+    watching: list[tuple[i64, bytes]]
+    watch_broken: bool  # a watched key has changed: EXEC answers null
+    # publish and subscribe
+    channels: dict[bytes, None]
+    patterns: dict[bytes, None]
+    shard_channels: dict[bytes, None]
+    # blocking
+    blocked: bool
+    waiter: object | None  # node.blocking's record while blocked
+    # modes
+    reply_mode: i64
+    asking: bool  # the next command may touch an importing slot
+    readonly: bool  # READONLY: reads are served by this replica in cluster mode
+    no_evict: bool
+    no_touch: bool
+    monitor: bool
+    kind: i64
+    primary_link: bool
+    replica: object | None  # replication's record while this client is a replica of ours
+    write_offset: i64  # stream offset after this session's last write, for WAIT
+    soft_since_ms: i64  # since when its output is over the soft limit, 0 when it is not
+
+    def __init__(self, id: i64, executor: Executor, store: Store, user: User, max_bulk: i64, now_ms: i64) -> None:
+        self.id = id
+        self.conn = None
+        self.reply = ReplyWriter()
+        self.decoder = RequestDecoder(True, max_bulk)
+        self.executor = executor
+        self.store = store
+        self.dbid = 0
+        self.user = user
+        self.authenticated = True
+        self.slow = False
+        self.name = b""
+        self.lib_name = b""
+        self.lib_version = b""
+        self.address = b""
+        self.local_address = b""
+        self.created_ms = now_ms
+        self.last_ms = now_ms
+        self.last_command = b"NULL"
+        self.commands = 0
+        self.net_in = 0
+        self.net_out = 0
+        self.multi = False
+        self.multi_failed = False
+        self.queue = []
+        self.queue_bytes = 0
+        self.executing = False
+        self.watching = []
+        self.watch_broken = False
+        self.channels = {}
+        self.patterns = {}
+        self.shard_channels = {}
+        self.blocked = False
+        self.waiter = None
+        self.reply_mode = REPLY_ON
+        self.asking = False
+        self.readonly = False
+        self.no_evict = False
+        self.no_touch = False
+        self.monitor = False
+        self.kind = KIND_NORMAL
+        self.primary_link = False
+        self.replica = None
+        self.write_offset = 0
+        self.soft_since_ms = 0
+
+    def subscriptions(self) -> i64:
+        """How many channels, patterns and shard channels the session is subscribed to."""
+        return len(self.channels) + len(self.patterns) + len(self.shard_channels)
+
+    def refresh(self) -> None:
+        """Recompute `slow`; to be called after any state that the dispatcher tests has changed."""
+        self.slow = (
+            self.multi
+            or not self.authenticated
+            or self.reply_mode != REPLY_ON
+            or self.asking
+            or self.primary_link
+            or self.kind != KIND_NORMAL
+            or self.monitor
+            or self.no_touch
+            or (not self.reply.resp3 and self.subscriptions() > 0)
+        )
+
+    def closed(self) -> bool:
+        """Whether the connection is gone; a session without one is never closed."""
+        conn = self.conn
+        return conn is not None and (conn.closed or conn.closing)
+
+    def stopped(self) -> bool:
+        """Whether no further request should be executed now."""
+        if self.blocked:
+            return True
+        conn = self.conn
+        return conn is not None and (conn.closed or conn.closing or conn.full())
+
+    def touch(self) -> None:
+        """Have the output flushed at the end of this batch; after writes from outside the session's own command."""
+        conn = self.conn
+        if conn is not None:
+            conn.touch()

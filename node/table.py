@@ -1,0 +1,98 @@
+"""The command table of a running node: a catalog row bound to its handler, with the counters of INFO commandstats.
+
+Both spellings of a name, lower and upper case, are stored; others are found by lowering them once.
+"""
+
+from collections.abc import Callable
+from typing import final
+
+from mypy_extensions import i64
+
+from cluster.catalog.model import (
+    ADMIN, ALLOW_BUSY, ASKING, BLOCKING, DENYOOM, FAST, LOADING, NO_AUTH, NO_MULTI, PUBSUB, READONLY, STALE, WRITE, Command,
+)  # fmt: skip
+
+
+@final
+class Entry:
+    """One command or subcommand; the flags are those of the catalog row, flattened for the hot path."""
+
+    command: Command
+    name: bytes  # full name, `client|list`
+    arity: i64
+    handler: Callable[..., None]
+    first_key: i64
+    last_key: i64
+    key_step: i64
+    movable: bool  # keys are found by key specs, not by the first/last/step triple
+    write: bool
+    readonly: bool
+    denyoom: bool
+    loading: bool
+    stale: bool
+    no_auth: bool
+    no_multi: bool
+    pubsub: bool
+    blocking: bool
+    asking: bool
+    admin: bool
+    fast: bool
+    allow_busy: bool
+    keyed: bool  # has keys: the cluster gate looks at it
+    checked: bool  # write or denyoom: the dispatcher looks at memory and role
+    subcommands: dict[bytes, "Entry"]
+    calls: i64
+    microseconds: float
+    rejected: i64
+    failed: i64
+
+    def __init__(self, command: Command, handler: Callable[..., None]) -> None:
+        flags = command.flags
+        self.command = command
+        self.name = command.name
+        self.arity = command.arity
+        self.handler = handler
+        self.first_key = command.first_key
+        self.last_key = command.last_key
+        self.key_step = command.step
+        self.write = flags & WRITE != 0
+        self.readonly = flags & READONLY != 0
+        self.denyoom = flags & DENYOOM != 0
+        self.loading = flags & LOADING != 0
+        self.stale = flags & STALE != 0
+        self.no_auth = flags & NO_AUTH != 0
+        self.no_multi = flags & NO_MULTI != 0
+        self.pubsub = flags & PUBSUB != 0
+        self.blocking = flags & BLOCKING != 0
+        self.asking = flags & ASKING != 0
+        self.admin = flags & ADMIN != 0
+        self.fast = flags & FAST != 0
+        self.allow_busy = flags & ALLOW_BUSY != 0
+        self.movable = command.first_key == 0 and len(command.key_specs) > 0
+        self.keyed = command.first_key > 0 or len(command.key_specs) > 0
+        self.checked = self.write or self.denyoom
+        self.subcommands = {}
+        self.calls = 0
+        self.microseconds = 0.0
+        self.rejected = 0
+        self.failed = 0
+
+
+def build_table(commands: dict[bytes, Command], handlers: dict[bytes, Callable[..., None]]) -> dict[bytes, Entry]:
+    """Bind every row to its handler. Raises KeyError naming a row without handler or a handler without row."""
+    unused = set(handlers)
+    table: dict[bytes, Entry] = {}
+    for name, command in commands.items():
+        entry = Entry(command, handlers[name] if name in handlers or not command.subcommands else handlers[b""])
+        unused.discard(name)
+        for sub in command.subcommands.values():
+            if sub.name not in handlers:
+                raise KeyError(f"the catalog lists {sub.name.decode()}, but no handler has that name")
+            unused.discard(sub.name)
+            entry.subcommands[sub.name.split(b"|")[1]] = Entry(sub, handlers[sub.name])
+        table[name] = entry
+        table[name.upper()] = entry
+    unused.discard(b"")
+    if unused:
+        raise KeyError(f"handlers without a catalog row: {b', '.join(sorted(unused)).decode()}")
+    return table
