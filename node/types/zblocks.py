@@ -1,8 +1,9 @@
 """Members in the order of (score, member): blocks of up to 256 elements with counts for ranks.
 
 Every question about order is answered in ranks (0 = lowest), so that a range by score, by member or by rank is the same
-pair of ranks, walked in either direction. Cost, n elements in b = n/128 blocks: a search is a binary search over the first
-scores of the blocks and one inside a block; a rank adds the counts of the blocks before (a native loop over `vec[i64]`).
+pair of ranks, walked in either direction. Cost, n elements in b = n/128 blocks: a search is a binary search over the
+first scores of the blocks and one inside a block; a rank adds the counts of the blocks before (a native loop over
+`vec[i64]`).
 """
 
 from typing import Final, final
@@ -91,6 +92,10 @@ def _place(block: Block, score: float, member: bytes) -> i64:
         else:
             high = mid
     return low
+
+
+def _lex_below(member: bytes, bound: bytes, inclusive: bool) -> bool:
+    return member <= bound if inclusive else member < bound
 
 
 @final
@@ -265,7 +270,7 @@ class SortedBlocks:
         return self._before_block(at) + low
 
     def lex_rank(self, bound: bytes, inclusive: bool) -> i64:
-        """How many members are below `bound`, or with `inclusive` below or equal; meaningful when all scores are equal."""
+        """How many members are below `bound`, or with `inclusive` not above it; for sets of one score."""
         low: i64 = 0
         high: i64 = len(self.blocks)
         while low < high:
@@ -318,32 +323,61 @@ class SortedBlocks:
             stop -= self.counts[at]
             at += 1
         todo: i64 = stop - start
-        self.length -= todo
         first: i64 = at
+        drop_from: i64 = at
+        drop_to: i64 = at
         while todo > 0:
-            block = self.blocks[at]
-            size: i64 = len(block.members)
+            members = self.blocks[at].members
+            size: i64 = len(members)
             end: i64 = start + todo if start + todo < size else size
-            removed.extend(block.members[start:end])
-            todo -= end - start
+            removed.extend(members[start:end])
             if start == 0 and end == size:
-                at += 1  # dropped whole below
-                continue
-            kept = _part(block.scores, 0, start)
-            i: i64 = end
-            while i < size:
-                kept = append(kept, block.scores[i])
-                i += 1
-            block.scores = kept
-            block.members = block.members[:start] + block.members[end:]
-            self.counts[at] = len(block.members)
-            self.firsts[at] = kept[0]
-            if first == at:
-                first = at + 1
+                if drop_from == drop_to:
+                    drop_from = at
+                drop_to = at + 1
+            else:
+                self._cut(at, start, end)
+            todo -= end - start
             start = 0
             at += 1
-        self._drop_emptied(first, at, removed)
+        self.length -= len(removed)
+        if drop_to > drop_from:
+            self._drop_blocks(drop_from, drop_to)
+        if first < len(self.blocks) and self.counts[first] < BLOCK_LOW:
+            self._join(first)
         return removed
 
-    def _drop_emptied(self, first: i64, last: i64, removed: list[bytes]) -> None:
-        raise NotImplementedError
+    def _cut(self, at: i64, start: i64, end: i64) -> None:
+        """Remove places start to end of one block, which keeps at least one element."""
+        block = self.blocks[at]
+        scores = block.scores
+        size: i64 = len(scores)
+        i: i64 = start
+        while end < size:
+            scores[i] = scores[end]
+            i += 1
+            end += 1
+        if i * 2 < size:
+            scores = _part(scores, 0, i)  # gives the memory back
+        else:
+            while size > i:
+                scores, _ = pop(scores)
+                size -= 1
+        block.scores = scores
+        removed: i64 = len(block.members) - i
+        if start == 0 and removed == 1:
+            block.members.pop(0)
+        else:
+            block.members = block.members[:start] + block.members[start + removed :]
+        self.counts[at] = i
+        self.firsts[at] = scores[0]
+
+    def _drop_blocks(self, start: i64, stop: i64) -> None:
+        self.blocks = self.blocks[:start] + self.blocks[stop:]
+        counts = vec[i64]()
+        firsts = vec[float]()
+        for block in self.blocks:
+            counts = append(counts, i64(len(block.members)))
+            firsts = append(firsts, block.scores[0])
+        self.counts = counts
+        self.firsts = firsts
