@@ -1,0 +1,127 @@
+"""ScanDict against a plain dict: contents, cursors that survive growth and shrinking, even chances."""
+
+import random
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.types.scan import FULL, ScanDict
+
+
+def _key(n: int) -> bytes:
+    return b"member:%d" % n
+
+
+def _filled(n: int) -> ScanDict:
+    table = ScanDict()
+    for i in range(n):
+        assert table.put(_key(i), i)
+    return table
+
+
+def _check(table: ScanDict, model: dict[bytes, object]) -> None:
+    assert table.count == len(model)
+    assert sorted(table.keys()) == sorted(model)
+    starts = [table._start(i) for i in range(len(table.parts))]
+    assert starts == sorted(set(starts))
+    for i, part in enumerate(table.parts):
+        assert len(part) <= table.widest
+        for key in part:
+            assert table._index(hash(key) & 0xFFFFFFFF) == i
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 900)), max_size=12))
+def test_it_is_a_dict(steps: list[tuple[bool, int]]) -> None:
+    """Runs of additions and removals leave exactly what a dict holds, every key in the part that owns its hash."""
+    table, model, added = ScanDict(), {}, 0
+    for add, n in steps:
+        for _ in range(n):
+            if add:
+                assert table.put(_key(added), added)
+                model[_key(added)] = added
+                added += 1
+            elif model:
+                key, value = model.popitem()
+                assert table.get(key) == value
+                assert table.pop(key) == value
+                assert not table.has(key)
+        _check(table, model)
+        _check(table.copy(), model)
+
+
+def test_setting_anew_is_not_adding() -> None:
+    """A second put changes the value only; a key that is not there is not removed."""
+    table = _filled(10)
+    assert not table.put(_key(3), b"x")
+    assert table.get(_key(3)) == b"x"
+    assert table.count == 10
+    assert not table.remove(b"none")
+    assert table.pop(b"none") is None
+    assert table.count == 10
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 3000), st.integers(1, 400))
+def test_a_quiet_scan_returns_each_key_once(n: int, want: int) -> None:
+    """Without changes meanwhile a walk is the whole table, each step as long as wanted but for the last."""
+    table, cursor, seen = _filled(n), 0, []
+    while True:
+        step: list[bytes] = []
+        cursor = table.scan(cursor, want, step)
+        seen += step
+        if cursor == 0:
+            break
+        assert want <= len(step) <= want + 2
+    assert sorted(seen) == sorted(table.keys())
+    assert len(seen) == n
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 200))
+def test_a_scan_misses_nothing_that_stays(seed: int, want: int) -> None:
+    """Keys that are there from the first call to the last are returned once, however the table grows and shrinks."""
+    rng = random.Random(seed)
+    staying = [b"stay:%d" % i for i in range(500)]
+    table = _filled(rng.randrange(0, 4000))
+    for key in staying:
+        table.put(key, None)
+    cursor, seen, added = 0, [], 10000
+    for _ in range(5000):
+        cursor = table.scan(cursor, want, seen)
+        if cursor == 0:
+            break
+        if rng.random() < 0.1:
+            for _ in range(rng.randrange(1500)):
+                added += 1
+                table.put(_key(added), added)
+        elif rng.random() < 0.1:
+            present = table.keys()
+            for key in present[: rng.randrange(3000)]:
+                if not key.startswith(b"stay"):
+                    table.remove(key)
+    else:
+        raise AssertionError("the walk did not end")
+    assert set(staying) <= set(seen)
+    assert all(n == 1 for key, n in Counter(seen).items() if key.startswith(b"stay"))
+
+
+def test_foreign_cursors_end_the_walk_or_go_on() -> None:
+    """Any cursor that a client may invent is harmless."""
+    table = _filled(1000)
+    for cursor in (-1, 2**32, 2**62):
+        assert table.scan(cursor, 10, []) == 0
+    out: list[bytes] = []
+    table.scan(2**32 - 1, 10, out)
+    assert len(out) <= 1
+
+
+def test_picks_are_even() -> None:
+    """Every key is picked about as often, whichever part it is in (chi squared, fixed seed)."""
+    table, rng, picks = _filled(FULL * 5 + 17), random.Random(7), Counter()
+    n, rounds = table.count, 100
+    for _ in range(n * rounds):
+        picks[table.random(rng)] += 1
+    chi = sum((picks[key] - rounds) ** 2 / rounds for key in picks)
+    assert abs(chi - n) < 5 * (2 * n) ** 0.5
