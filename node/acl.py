@@ -54,20 +54,20 @@ def digest(password: bytes) -> bytes:
 class Acl:
     """The users of this node."""
 
-    default: User
+    default_user: User
     users: dict[bytes, User]
 
     def __init__(self) -> None:
-        self.default = User(DEFAULT)
-        self.users = {DEFAULT: self.default}
+        self.default_user = User(DEFAULT)
+        self.users = {DEFAULT: self.default_user}
 
     def require(self, password: bytes) -> None:
         """requirepass: the password of `default`, b"" for none. Clients that are connected stay authenticated."""
-        self.default.set_password(password)
+        self.default_user.set_password(password)
 
     def open(self) -> bool:
         """Whether a new client is authenticated as `default` without AUTH."""
-        return self.default.nopass and self.default.enabled
+        return self.default_user.nopass and self.default_user.enabled
 
     def authenticate(self, name: bytes, password: bytes) -> User | None:
         """The user, or None when name and password don't fit; unknown names take the time of known ones."""
