@@ -14,6 +14,7 @@ that wait to be sent. Subclasses override `on_data` and `on_close`.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
@@ -64,6 +65,7 @@ class Loop:
     read_bytes: i64  # net input since start
     sent_bytes: i64  # net output since start
     _epoll: select.epoll
+    _wake: int  # eventfd that makes the epoll descriptor readable when a turn is wanted without an event
     _poll: Callable[[float, int], list[tuple[int, int]]]
 
     def __init__(self) -> None:
@@ -76,6 +78,8 @@ class Loop:
         self.sent_bytes = 0
         self._epoll = select.epoll()
         self._poll = self._epoll.poll
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake, _IN)
 
     def fileno(self) -> int:
         """The epoll descriptor: readable while any source is ready."""
@@ -84,6 +88,7 @@ class Loop:
     def close(self) -> None:
         """Give the epoll descriptor back; connections must have been closed before."""
         self._epoll.close()
+        os.close(self._wake)
 
     def add(self, source: Source, writing: bool = False) -> None:
         """Watch a source for reading, and for writing too when `writing`."""
@@ -126,12 +131,21 @@ class Loop:
                 source = self.sources.get(fd)
                 if source is not None:
                     source.on_event(bits)
+                elif fd == self._wake:
+                    os.eventfd_read(fd)
             if len(self.todo) > 0:
                 self._resume()
             self.after_batch()
             self.flush()
             if wall_time() >= until:
                 return
+
+    def settle(self) -> None:
+        """For work done outside a turn (timers, trio tasks): send what it wrote, and have the loop go on with what it woke."""
+        self.after_batch()
+        self.flush()
+        if self.pending():
+            os.eventfd_write(self._wake, 1)
 
     def flush(self) -> None:
         """Send what was written to connections that are not the one being served."""
@@ -206,6 +220,9 @@ class Conn(Source):
 
     def on_close(self) -> None:
         """The connection has just been closed, by whichever side; called once."""
+
+    def on_drained(self) -> None:
+        """Everything that had to wait for the peer has been sent."""
 
     def over_limit(self) -> bool:
         """Asked whenever unsent bytes have grown: True closes the connection at once."""
@@ -363,9 +380,11 @@ class Conn(Source):
                 unsent[0] = piece[sent:]
                 break
             unsent.popleft()
-        if self.unsent_bytes == 0 and self.closing:
-            self.close()
-            return
+        if self.unsent_bytes == 0:
+            if self.closing:
+                self.close()
+                return
+            self.on_drained()
         self._adjust()
 
     def set_reading(self, wanted: bool) -> None:
@@ -386,6 +405,11 @@ class Conn(Source):
         self.reading = reading
         self.writing = writing
         self.loop.modify(self, reading, writing)
+
+    def resume(self) -> None:
+        """Read again after `set_reading(False)`, and go on with what was held back."""
+        self.set_reading(True)
+        self.again()
 
     def close_after_flush(self) -> None:
         """Close once everything written so far is sent; nothing more is read."""

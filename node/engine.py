@@ -115,14 +115,16 @@ class Engine:
     next_id: i64
     paused_until_ms: i64  # CLIENT PAUSE
     paused_writes_only: bool
+    paused_sessions: dict[int, Session]  # those with a postponed command
+    guarded: bool  # some condition of the whole node makes the dispatcher look closely; kept by `guard`
     monitors: list[Session]
-    used_peak: i64
     other_memory: i64  # bytes that count as used beside the stores: client buffers, backlog; kept by cron
     executing: Session | None  # whose command runs now
     in_transaction: bool
     replaced: bool
     effects: list[list[bytes]]
     shutdown_asked: bool
+    active_expire: bool  # off by DEBUG SET-ACTIVE-EXPIRE 0
     _transaction_open: bool
 
     def __init__(self, settings: Settings, stats: Stats, acl: Acl, loop: Loop, stores: list[Store], rng: random.Random) -> None:
@@ -150,14 +152,16 @@ class Engine:
         self.next_id = 1
         self.paused_until_ms = 0
         self.paused_writes_only = False
+        self.paused_sessions = {}
+        self.guarded = False
         self.monitors = []
-        self.used_peak = 0
         self.other_memory = 0
         self.executing = None
         self.in_transaction = False
         self.replaced = False
         self.effects = []
         self.shutdown_asked = False
+        self.active_expire = True
         self._transaction_open = False
 
     # --- what handlers call
@@ -211,22 +215,48 @@ class Engine:
         used: i64 = self.other_memory
         for store in self.stores:
             used += store.used_bytes()
-        if used > self.used_peak:
-            self.used_peak = used
+        if used > self.stats.peak_memory:
+            self.stats.peak_memory = used
         return used
+
+    def unpause(self) -> None:
+        """End CLIENT PAUSE: the sessions that it held go on with their postponed commands."""
+        self.paused_until_ms = 0
+        self.guard()
+        held = self.paused_sessions
+        self.paused_sessions = {}
+        for session in held.values():
+            conn = session.conn
+            if conn is not None:
+                conn.resume()
+
+    def guard(self) -> None:
+        """Recompute `guarded`; to be called when the role, loading, CLIENT PAUSE or min-replicas-to-write have changed."""
+        self.guarded = (
+            not self.replication.primary
+            or self.replication.loading
+            or self.paused_until_ms > 0
+            or self.settings.min_replicas_to_write > 0
+        )
 
     # --- WATCH
     def watch(self, s: Session, key: bytes) -> None:
         """Have EXEC of this session answer null once `key` has changed."""
         place = (s.dbid, key)
-        if place in s.watching:
+        sessions = self.watched.setdefault(place, [])
+        if s in sessions:
             return
-        s.watching.append(place)
-        self.watched.setdefault(place, []).append(s)
+        sessions.append(s)
+        s.watching.append((s.dbid, key, self.exists(s.dbid, key)))
+
+    def exists(self, dbid: i64, key: bytes) -> bool:
+        """Whether a key is there and not expired; touches nothing."""
+        return self.stores[dbid].peek(key_slot(key), key) is not None
 
     def unwatch(self, s: Session) -> None:
         """Forget what the session watches."""
-        for place in s.watching:
+        for dbid, key, _ in s.watching:
+            place = (dbid, key)
             others = self.watched.get(place)
             if others is None:
                 continue
@@ -287,6 +317,8 @@ class Engine:
             store.expired = []
             for key in keys:
                 self.stats.expired_keys += 1
+                if len(self.watched) > 0:
+                    self.break_watch(dbid, key)
                 if self.journal.active:
                     if self.in_transaction and not self._transaction_open:
                         self._open_transaction()

@@ -63,6 +63,9 @@ class Replication:
         self.stale_refused = False
         self.good_replicas = 0
 
+    def forget(self, session: object) -> None:
+        """A client that was a replica of ours is gone."""
+
     def info(self) -> list[tuple[str, str]]:
         """The fields of INFO replication after `role`."""
         return []

@@ -7,7 +7,7 @@ through one, with `primary_link` set and replies discarded.
 
 from typing import Final, final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from cluster.loop import Conn
 from cluster.resp.replies import ReplyWriter
@@ -26,6 +26,7 @@ KIND_PUBSUB: Final = 2
 KIND_PRIMARY: Final = 3
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Executor:
     """What runs requests; implemented by node.dispatch, declared here so that connections and EXEC can call it."""
 
@@ -35,6 +36,10 @@ class Executor:
 
     def call(self, session: "Session", args: list[bytes]) -> None:
         """Execute one command that has passed the checks, as EXEC does with each that it queued."""
+        raise NotImplementedError
+
+    def recheck(self, session: "Session", args: list[bytes]) -> bytes | None:
+        """The error that a command, checked some time ago, would get now; None when it may still run."""
         raise NotImplementedError
 
 
@@ -70,7 +75,7 @@ class Session:
     queue: list[list[bytes]]
     queue_bytes: i64
     executing: bool  # EXEC is running the queue
-    watching: list[tuple[i64, bytes]]
+    watching: list[tuple[i64, bytes, bool]]  # database, key, and whether it existed when it was watched
     watch_broken: bool  # a watched key has changed: EXEC answers null
     # publish and subscribe
     channels: dict[bytes, None]
@@ -90,6 +95,7 @@ class Session:
     primary_link: bool
     replica: object | None  # replication's record while this client is a replica of ours
     write_offset: i64  # stream offset after this session's last write, for WAIT
+    postponed: list[bytes] | None  # the command that CLIENT PAUSE holds back
     soft_since_ms: i64  # since when its output is over the soft limit, 0 when it is not
 
     def __init__(self, id: i64, executor: Executor, store: Store, user: User, max_bulk: i64, now_ms: i64) -> None:
@@ -136,6 +142,7 @@ class Session:
         self.primary_link = False
         self.replica = None
         self.write_offset = 0
+        self.postponed = None
         self.soft_since_ms = 0
 
     def subscriptions(self) -> i64:
@@ -163,7 +170,7 @@ class Session:
 
     def stopped(self) -> bool:
         """Whether no further request should be executed now."""
-        if self.blocked:
+        if self.blocked or self.postponed is not None:
             return True
         conn = self.conn
         return conn is not None and (conn.closed or conn.closing or conn.full())

@@ -78,12 +78,19 @@ class Entry:
         self.failed = 0
 
 
+def _container(engine: object, session: object, args: list[bytes]) -> None:
+    """Stands in the entry of a container, which is never run itself: its arity asks for a subcommand."""
+    raise AssertionError(args[0])
+
+
 def build_table(commands: dict[bytes, Command], handlers: dict[bytes, Callable[..., None]]) -> dict[bytes, Entry]:
     """Bind every row to its handler. Raises KeyError naming a row without handler or a handler without row."""
     unused = set(handlers)
     table: dict[bytes, Entry] = {}
     for name, command in commands.items():
-        entry = Entry(command, handlers[name] if name in handlers or not command.subcommands else handlers[b""])
+        if name not in handlers and not command.subcommands:
+            raise KeyError(f"the catalog lists {name.decode()}, but no handler has that name")
+        entry = Entry(command, handlers.get(name, _container))
         unused.discard(name)
         for sub in command.subcommands.values():
             if sub.name not in handlers:
@@ -92,7 +99,6 @@ def build_table(commands: dict[bytes, Command], handlers: dict[bytes, Callable[.
             entry.subcommands[sub.name.split(b"|")[1]] = Entry(sub, handlers[sub.name])
         table[name] = entry
         table[name.upper()] = entry
-    unused.discard(b"")
     if unused:
         raise KeyError(f"handlers without a catalog row: {b', '.join(sorted(unused)).decode()}")
     return table

@@ -1,0 +1,216 @@
+"""Connections of clients: the loop's sockets joined to sessions, with the output limits of their class."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Final
+
+from librt.time import time as wall_time
+from mypy_extensions import i64
+
+from cluster.loop import READ_LARGE, READ_SIZE, Conn, Listener, Loop
+from node.engine import Engine
+from node.session import KIND_REPLICA, Session
+from node.waiting import drop_waiter
+
+_MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
+_PROTECTED: Final = (
+    b"-DENIED Valkey is running in protected mode because protected mode is enabled and no password is set for the default "
+    b"user. In this mode connections are only accepted from the loopback interface. Set a password with the requirepass "
+    b"option, bind to a private address, or switch protected-mode off.\r\n"
+)
+
+
+class NodeLoop(Loop):
+    """The loop of a node: fixes the clock before each batch, hands the journal on after it."""
+
+    engine: Engine | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = None
+
+    def before_batch(self) -> None:
+        """Read the clock once for the whole batch."""
+        engine = self.engine
+        if engine is not None:
+            set_clock(engine)
+
+    def after_batch(self) -> None:
+        """Hand what was propagated to replicas and file."""
+        engine = self.engine
+        if engine is not None and engine.journal.active:
+            engine.journal.flush()
+
+
+def set_clock(e: Engine) -> None:
+    """Fix the engine's time, and with it that of every store."""
+    now = wall_time()
+    e.now_us = i64(now * 1e6)
+    now_ms: i64 = e.now_us // 1000
+    e.now_ms = now_ms
+    clock: i64 = (now_ms // 1000) & 0xFFFFFF
+    for store in e.stores:
+        store.now_ms = now_ms
+        store.clock = clock
+
+
+class ClientConn(Conn):
+    """One client's socket."""
+
+    session: Session
+    engine: Engine
+    stalled: bool  # stopped at the output bound until everything is sent
+
+    def __init__(self, loop: Loop, sock: socket.socket, engine: Engine, session: Session, handshaking: bool) -> None:
+        super().__init__(loop, sock, handshaking)
+        self.engine = engine
+        self.session = session
+        self.stalled = False
+        session.conn = self
+        session.reply.out = self.out
+
+    def new_out(self) -> None:
+        """Have replies go to the fresh writer."""
+        self.session.reply.out = self.out
+
+    def on_data(self, data: bytes) -> None:
+        """Execute what came."""
+        session = self.session
+        if len(data) > 0:
+            session.net_in += len(data)
+            session.last_ms = self.engine.now_ms
+            session.decoder.feed(data)
+        session.executor.run(session)
+        if self.full() and not self.closed and not self.closing:
+            self.flush()
+            if self.unsent_bytes == 0:
+                self.again()
+            else:
+                self.stalled = True
+        elif session.blocked or session.postponed is not None:
+            # Later requests wait in the kernel; but a hang-up must be noticed, so a little is still read.
+            if session.decoder.held() > READ_SIZE:
+                self.set_reading(False)
+
+    def on_drained(self) -> None:
+        """Go on after a stop at the output bound."""
+        if self.stalled:
+            self.stalled = False
+            self.again()
+
+    def read_size(self) -> i64:
+        """More than usual only while one large argument is on its way."""
+        wanted = self.session.decoder.wanted()
+        if wanted <= READ_SIZE:
+            return READ_SIZE
+        return wanted if wanted < READ_LARGE else READ_LARGE
+
+    def over_limit(self) -> bool:
+        """The hard limit of the session's class; the soft one is cron's."""
+        session = self.session
+        hard = self.engine.settings.output_limit(session.kind).hard
+        if session.kind == KIND_REPLICA and hard > 0:
+            hard = max(hard, self.engine.settings.repl_backlog_size)
+        return hard > 0 and self.unsent_bytes > hard
+
+    def on_close(self) -> None:
+        """Forget the client everywhere."""
+        forget(self.engine, self.session)
+
+
+def forget(e: Engine, s: Session) -> None:
+    """The client is gone: drop its subscriptions, watches and waits."""
+    e.sessions.pop(s.id, None)
+    e.paused_sessions.pop(s.id, None)
+    e.unwatch(s)
+    if s.subscriptions() > 0:
+        e.pubsub.forget(s)
+    if s.blocked:
+        drop_waiter(e, s)
+    if s.replica is not None:
+        e.replication.forget(s)
+
+
+class ClientListener(Listener):
+    """Accepts clients on one listening socket."""
+
+    engine: Engine
+    loop: Loop
+    context: ssl.SSLContext | None
+
+    def __init__(self, loop: Loop, sock: socket.socket, engine: Engine, context: ssl.SSLContext | None) -> None:
+        super().__init__(loop, sock)
+        self.loop = loop
+        self.engine = engine
+        self.context = context
+
+    def on_accept(self, client: socket.socket) -> None:
+        """Greet a client, or turn it away when there are too many."""
+        e = self.engine
+        e.stats.connections += 1
+        if len(e.sessions) >= e.settings.max_clients:
+            e.stats.rejected_connections += 1
+            _turn_away(client, _MAX_CLIENTS)
+            return
+        unix = client.family == socket.AF_UNIX
+        if not unix:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _keep_alive(client, e.settings.tcp_keepalive)
+        try:
+            address, local = _addresses(client, unix, e.settings.unix_socket)
+        except OSError:
+            client.close()
+            return
+        if e.settings.protected_mode and e.acl.default.nopass and not unix and not _is_loopback(address):
+            _turn_away(client, _PROTECTED)
+            return
+        context = self.context
+        if context is not None:
+            client = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+        session = Session(e.next_id, e.executor, e.stores[0], e.acl.default, e.settings.max_bulk, e.now_ms)
+        e.next_id += 1
+        session.address = address
+        session.local_address = local
+        session.authenticated = e.acl.default.nopass
+        session.decoder.trusted = session.authenticated
+        session.refresh()
+        ClientConn(self.loop, client, e, session, context is not None)
+        e.sessions[session.id] = session
+
+
+def _turn_away(client: socket.socket, text: bytes) -> None:
+    try:
+        client.send(text)
+    except OSError:
+        pass
+    client.close()
+
+
+def _keep_alive(client: socket.socket, seconds: i64) -> None:
+    """Have the kernel notice a peer that has vanished after about two thirds more than `seconds` (as Valkey does)."""
+    if seconds > 0:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(seconds // 3, 1))
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def _addresses(client: socket.socket, unix: bool, path: str) -> tuple[bytes, bytes]:
+    """Peer and local address as CLIENT LIST shows them."""
+    if unix:
+        shown = path.encode() + b":0"
+        return shown, shown
+    return _shown(client.getpeername()), _shown(client.getsockname())
+
+
+def _shown(address: tuple[str, int]) -> bytes:
+    host = address[0]
+    if ":" in host:
+        return b"[%b]:%d" % (host.encode(), address[1])
+    return b"%b:%d" % (host.encode(), address[1])
+
+
+def _is_loopback(address: bytes) -> bool:
+    return address.startswith(b"127.") or address.startswith(b"[::1]") or address.startswith(b"[::ffff:127.")

@@ -1,0 +1,329 @@
+"""THE one path of a command: decoded, found, checked, run, counted, propagated.
+
+`execute` is the hot path and tests a handful of precomputed flags; when one says that something is unusual (the session is `slow`,
+or the engine is `guarded`) `_execute_guarded` goes through Valkey's checks one by one, in Valkey's order (processCommand).
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from librt.time import time as wall_time
+from mypy_extensions import i64
+
+from cluster.catalog.keys import KeysError, key_positions
+from cluster.resp.errors import ProtocolError
+from cluster.slots import key_slot
+from node.engine import Engine
+from node.errors import (
+    CROSS_SLOT, LOADING, NO_AUTH, NO_MULTI, NO_REPLICAS, OUT_OF_MEMORY, PRIMARY_DOWN, READ_ONLY, CommandError,
+)  # fmt: skip
+from node.memory import make_room
+from node.session import KIND_REPLICA, REPLY_ON, REPLY_SKIP, REPLY_SKIPPING, Executor, Session
+from node.table import Entry
+from node.waiting import serve_ready
+
+PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
+AHEAD: Final = 64
+
+_IN_PUBSUB: Final = frozenset([
+    b"ping", b"subscribe", b"ssubscribe", b"psubscribe", b"unsubscribe", b"sunsubscribe", b"punsubscribe", b"quit", b"reset",
+])  # fmt: skip
+_RUN_IN_MULTI: Final = frozenset([b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"])
+
+
+class Dispatcher(Executor):
+    """Runs the requests of sessions against an engine."""
+
+    engine: Engine
+    table: dict[bytes, Entry]
+    on_bug: Callable[[str, BaseException], None]  # a handler raised what it should not have
+    ahead: bool  # parse ahead whatever the number of keys (for tests)
+    _clock: float
+
+    def __init__(self, engine: Engine, table: dict[bytes, Entry], on_bug: Callable[[str, BaseException], None]) -> None:
+        self.engine = engine
+        self.table = table
+        self.on_bug = on_bug
+        self.ahead = False
+        self._clock = wall_time()
+
+    def run(self, session: Session) -> None:
+        """Execute what the decoder holds until it is empty or the session stops; a protocol error closes the connection."""
+        s = session
+        if s.blocked:
+            return
+        if s.postponed is not None and not self._retry(s):
+            return
+        decoder = s.decoder
+        self._clock = wall_time()
+        try:
+            while not s.stopped() and decoder.next():
+                self.execute(s, decoder.args, decoder.buf, decoder.start if decoder.raw else -1, decoder.end)
+        except ProtocolError as error:
+            self.engine.stats.count_error(b"ERR")
+            s.reply.error(b"ERR " + error.text)
+            conn = s.conn
+            if conn is not None:
+                conn.close_after_flush()
+            return
+        if decoder.held() > self.engine.settings.query_buffer_limit and s.conn is not None:
+            s.conn.close()
+
+    def _retry(self, s: Session) -> bool:
+        """Execute the command that CLIENT PAUSE held back; False when the session has to wait on."""
+        args = s.postponed
+        s.postponed = None
+        if args is not None:
+            self.execute(s, args, b"", -1, 0)
+        return s.postponed is None and not s.stopped()
+
+    def find(self, args: list[bytes]) -> Entry | None:
+        """The table's entry for a command line, a container resolved to its subcommand; None when unknown."""
+        entry = self.table.get(args[0])
+        if entry is None:
+            entry = self.table.get(args[0].lower())
+        if entry is not None and len(entry.subcommands) > 0 and len(args) > 1:
+            return entry.subcommands.get(args[1].lower())
+        return entry
+
+    def execute(self, s: Session, args: list[bytes], buf: bytes, start: i64, end: i64) -> None:
+        """Check and run one command. `buf[start:end]` is its multibulk form; `start` -1 when there is none."""
+        e = self.engine
+        entry = self.table.get(args[0])
+        if entry is None or len(entry.subcommands) > 0:
+            entry = self.find(args)
+        if entry is None:
+            self._reject(s, None, unknown(self.table, args))
+            return
+        count: i64 = len(args)
+        arity = entry.arity
+        if (arity > 0 and count != arity) or count < -arity:
+            self._reject(s, entry, b"ERR wrong number of arguments for '" + entry.name + b"' command")
+            return
+        if s.slow or e.guarded:
+            self._execute_guarded(s, entry, args, buf, start, end)
+            return
+        if entry.keyed:
+            if entry.first_key > 0:
+                e.slot = key_slot(args[entry.first_key])
+            if e.gate.active:
+                refusal = self._refused_by_gate(s, entry, args)
+                if refusal is not None:
+                    self._reject(s, entry, refusal)
+                    return
+        if entry.checked:
+            if entry.denyoom and e.settings.maxmemory > 0 and not make_room(e):
+                self._reject(s, entry, OUT_OF_MEMORY)
+                return
+            if e.snapshots.active and entry.write:
+                self._warn_snapshots(s, entry, args)
+        self.invoke(s, entry, args, buf, start, end)
+
+    def _execute_guarded(self, s: Session, entry: Entry, args: list[bytes], buf: bytes, start: i64, end: i64) -> None:
+        """As `execute`, with every check."""
+        e = self.engine
+        if s.primary_link:
+            if entry.first_key > 0:
+                e.slot = key_slot(args[entry.first_key])
+            self._run_silently(s, entry, args, buf, start, end)
+            return
+        refusal = self._refused(s, entry, args)
+        if refusal is not None:
+            if s.multi:
+                s.multi_failed = True
+            self._reject(s, entry, refusal)
+            return
+        if s.multi and not s.executing and entry.name not in _RUN_IN_MULTI:
+            s.queue.append(args)
+            s.queue_bytes += sum([len(a) for a in args])
+            s.reply.simple(b"QUEUED")
+            self._mute(s, 0)
+            return
+        if e.paused_until_ms > e.now_ms and self._pauses(entry) and s.kind != KIND_REPLICA:
+            s.postponed = args
+            e.paused_sessions[s.id] = s
+            return
+        if entry.first_key > 0:
+            e.slot = key_slot(args[entry.first_key])
+        if e.snapshots.active and entry.write:
+            self._warn_snapshots(s, entry, args)
+        asking = s.asking
+        mark: i64 = len(s.reply.out)
+        if s.reply_mode == REPLY_SKIP and entry.name != b"client|reply":
+            s.reply_mode = REPLY_SKIPPING
+        self.invoke(s, entry, args, buf, start, end)
+        self._mute(s, mark)
+        if asking and s.asking and entry.name != b"asking":
+            s.asking = False
+            s.refresh()
+
+    def _mute(self, s: Session, mark: i64) -> None:
+        """Take back the reply of a client that has asked for none."""
+        if s.reply_mode == REPLY_ON or s.reply_mode == REPLY_SKIP:
+            return
+        if len(s.reply.out) > mark:
+            s.reply.out.truncate(mark)
+        if s.reply_mode == REPLY_SKIPPING:
+            s.reply_mode = REPLY_ON
+            s.refresh()
+
+    def _run_silently(self, s: Session, entry: Entry, args: list[bytes], buf: bytes, start: i64, end: i64) -> None:
+        """Apply a command of the primary's stream: nothing is refused and nothing answered."""
+        if s.multi and not s.executing and entry.name not in _RUN_IN_MULTI:
+            s.queue.append(args)
+            return
+        if self.engine.snapshots.active and entry.write:
+            self._warn_snapshots(s, entry, args)
+        self.invoke(s, entry, args, buf, start, end)
+        s.reply.out.truncate(0)
+
+    def _pauses(self, entry: Entry) -> bool:
+        if not self.engine.paused_writes_only:
+            return not entry.name.startswith(b"client|")
+        return entry.write or entry.name == b"exec" or entry.name == b"publish"
+
+    def _refused(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
+        """The first reason why this command may not run now, in Valkey's order."""
+        e = self.engine
+        replication = e.replication
+        if not s.authenticated and not entry.no_auth:
+            return NO_AUTH
+        if s.multi and entry.no_multi:
+            return NO_MULTI
+        if entry.keyed and e.gate.active:
+            refusal = self._refused_by_gate(s, entry, args)
+            if refusal is not None:
+                return refusal
+        if entry.denyoom and e.settings.maxmemory > 0 and not make_room(e):
+            return OUT_OF_MEMORY
+        if entry.write and replication.primary:
+            wanted = e.settings.min_replicas_to_write
+            if wanted > 0 and replication.good_replicas < wanted:
+                return NO_REPLICAS
+        if entry.write and not replication.primary and replication.read_only:
+            return READ_ONLY
+        if not s.reply.resp3 and s.subscriptions() > 0 and entry.name not in _IN_PUBSUB:
+            return (
+                b"ERR Can't execute '" + entry.name + b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
+                b"allowed in this context"
+            )
+        if replication.stale_refused and not entry.stale:
+            return PRIMARY_DOWN
+        if replication.loading and not entry.loading:
+            return LOADING
+        return None
+
+    def _refused_by_gate(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
+        """MOVED, CROSSSLOT or CLUSTERDOWN for commands with keys, else None."""
+        gate = self.engine.gate
+        slot: i64 = -1
+        if entry.name == b"exec":
+            return None
+        if entry.first_key > 0 and entry.last_key == entry.first_key and not entry.movable:
+            slot = key_slot(args[entry.first_key])
+        else:
+            try:
+                positions = key_positions(entry.command, args)
+            except KeysError:
+                return None  # the handler will say what is wrong
+            for position in positions:
+                other = key_slot(args[position])
+                if slot < 0:
+                    slot = other
+                elif slot != other:
+                    return CROSS_SLOT
+            if slot < 0:
+                return None
+        conn = s.conn
+        return gate.refusal(slot, entry.write, s.readonly, conn is not None and conn.tls)
+
+    def _warn_snapshots(self, s: Session, entry: Entry, args: list[bytes]) -> None:
+        """Let snapshots write out the slots that this command is about to change."""
+        snapshots = self.engine.snapshots
+        try:
+            positions = key_positions(entry.command, args)
+        except KeysError:
+            return
+        if not positions:
+            snapshots.before_write(-1, -1)
+        for position in positions:
+            snapshots.before_write(-1, key_slot(args[position]))
+
+    def invoke(self, s: Session, entry: Entry, args: list[bytes], buf: bytes, start: i64, end: i64) -> None:
+        """Run a command that has passed the checks, count it and propagate what it did."""
+        e = self.engine
+        dirty = e.dirty
+        e.replaced = False
+        s.commands += 1
+        s.last_command = entry.name
+        mark: i64 = len(s.reply.out)
+        try:
+            entry.handler(e, s, args)
+        except CommandError as error:
+            s.reply.out.truncate(mark)
+            self.fail(s, entry, error.text)
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as bug:
+            s.reply.out.truncate(mark)
+            self.on_bug(entry.name.decode(), bug)
+            self.fail(s, entry, b"ERR internal error while executing '" + entry.name + b"', see the log")
+        now = wall_time()
+        entry.calls += 1
+        entry.microseconds += (now - self._clock) * 1e6
+        self._clock = now
+        e.stats.commands += 1
+        if len(s.store.expired) > 0:
+            e.propagate_expired()
+        if (e.dirty != dirty or e.replaced) and e.journal.active:
+            e.propagate(s, buf, start, end, args)
+        if len(e.blocking.ready) > 0 and not e.in_transaction:
+            serve_ready(e)
+
+    def call(self, session: Session, args: list[bytes]) -> None:
+        """Execute a command that was checked when it was queued, or before it blocked."""
+        entry = self.find(args)
+        assert entry is not None
+        if entry.first_key > 0:
+            self.engine.slot = key_slot(args[entry.first_key])
+        self.invoke(session, entry, args, b"", -1, 0)
+
+    def recheck(self, session: Session, args: list[bytes]) -> bytes | None:
+        """What EXEC must find right again for a queued command: keys, role and memory; None when all is well."""
+        entry = self.find(args)
+        return None if entry is None else self._refused(session, entry, args)
+
+    def fail(self, s: Session, entry: Entry | None, text: bytes) -> None:
+        """Answer an error and count it."""
+        if entry is not None:
+            entry.failed += 1
+        self.engine.stats.count_error(text)
+        s.reply.error(text)
+
+    def _reject(self, s: Session, entry: Entry | None, text: bytes) -> None:
+        """Answer an error for a command that was not run."""
+        if entry is not None:
+            entry.rejected += 1
+        if s.multi:
+            s.multi_failed = True
+        self.engine.stats.count_error(text)
+        if s.primary_link:
+            return
+        mark: i64 = len(s.reply.out)
+        s.reply.error(text)
+        if s.slow:
+            if s.reply_mode == REPLY_SKIP:
+                s.reply_mode = REPLY_SKIPPING
+            self._mute(s, mark)
+
+
+def unknown(table: dict[bytes, Entry], args: list[bytes]) -> bytes:
+    """The error for a command or subcommand that does not exist."""
+    container = table.get(args[0].lower())
+    if container is not None:
+        shown = args[1][:128]
+        return b"ERR unknown subcommand '%b'. Try %b HELP." % (shown, container.name.upper())
+    rest = b""
+    for arg in args[1:]:
+        if len(rest) >= 128:
+            break
+        rest += b"'%b' " % arg[: 128 - len(rest)]
+    return b"ERR unknown command '%b', with args beginning with: %b" % (args[0][:128], rest)

@@ -1,0 +1,152 @@
+"""A node's birth: settings from file and command line, the engine with everything in place, its listening sockets."""
+
+import os
+import random
+import socket
+import ssl
+from pathlib import Path
+
+import structlog
+
+from cluster.catalog import COMMANDS
+from cluster.topology import TopologyError, from_json
+from node.acl import Acl
+from node.clients import ClientListener, NodeLoop, set_clock
+from node.dispatch import Dispatcher
+from node.engine import Engine, notify_flags
+from node.eviction import POLICIES
+from node.handlers import HANDLERS
+from node.settings import Settings
+from node.stats import Stats
+from node.store import PlainStore
+from node.table import build_table
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The node can't start; the text says why and what to do."""
+
+
+def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
+    """An engine that can serve: stores, command table, ACL and gate according to the settings."""
+    acl = Acl()
+    if settings.password:
+        acl.require(settings.password)
+    databases = 1 if settings.cluster_enabled else settings.databases
+    stores = [PlainStore() for _ in range(databases)]
+    loop = NodeLoop()
+    engine = Engine(settings, Stats(now_ms), acl, loop, list(stores), rng)
+    loop.engine = engine
+    engine.table = build_table(COMMANDS, HANDLERS)
+    engine.executor = Dispatcher(engine, engine.table, _log_bug)
+    apply_settings(engine)
+    set_clock(engine)
+    engine.gate.active = settings.cluster_enabled
+    engine.gate.node_id = settings.node_id
+    if settings.cluster_enabled:
+        _adopt_saved_topology(engine)
+    return engine
+
+
+def apply_settings(e: Engine) -> None:
+    """Carry settings that something else than the settings object holds to where they act."""
+    policy = POLICIES[e.settings.maxmemory_policy]
+    for store in e.stores:
+        store.track_clock(policy.clock)
+    e.notify_mask = notify_flags(e.settings.notify_letters) or 0
+    e.gate.require_full_coverage = e.settings.cluster_require_full_coverage
+    e.guard()
+
+
+def _log_bug(command: str, error: BaseException) -> None:
+    log.error("a command failed for a reason that is ours", command=command, exc_info=error)
+
+
+def topology_path(settings: Settings) -> Path:
+    """Where the topology is kept: `cluster-config-file` in `dir`."""
+    return Path(settings.directory) / settings.options.string("cluster-config-file")
+
+
+def _adopt_saved_topology(e: Engine) -> None:
+    path = topology_path(e.settings)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    try:
+        e.gate.adopt(from_json(data))
+    except TopologyError as error:
+        raise StartError(f"{path} holds no sound topology ({error}); restore it or remove it and let a sentinel push it") from None
+
+
+def open_listeners(e: Engine) -> list[socket.socket]:
+    """Bind every configured address and have the loop accept on it. Raises StartError naming the address that failed."""
+    settings = e.settings
+    sockets: list[socket.socket] = []
+    tls = _tls_context(settings) if settings.tls_port else None
+    for port, context in ((settings.port, None), (settings.tls_port, tls)):
+        for address in settings.bind if port else ():
+            optional = address.startswith("-")
+            host = address.removeprefix("-")
+            try:
+                sockets.append(_bind(host, port, settings.tcp_backlog))
+            except OSError as error:
+                if optional:
+                    continue
+                shown = os.strerror(error.errno) if error.errno else str(error)
+                raise StartError(
+                    f"cannot listen on {host}:{port}: {shown}; choose another port or bind address"
+                ) from None
+            ClientListener(e.loop, sockets[-1], e, context)
+    if settings.unix_socket:
+        sockets.append(_bind_unix(settings))
+        ClientListener(e.loop, sockets[-1], e, None)
+    return sockets
+
+
+def _bind(host: str, port: int, backlog: int) -> socket.socket:
+    wildcard = host in ("*", "")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(("" if wildcard else "::" if host == "::*" else host, port))
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_unix(settings: Settings) -> socket.socket:
+    path = settings.unix_socket
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        Path(path).unlink(missing_ok=True)
+        sock.bind(path)
+        permissions = settings.options.number("unixsocketperm")
+        if permissions:
+            os.chmod(path, permissions)
+        sock.listen(settings.tcp_backlog)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"cannot listen on the unix socket {path}: {error.strerror}") from None
+    return sock
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext:
+    options = settings.options
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(options.string("tls-cert-file"), options.string("tls-key-file") or None)
+        authority = options.string("tls-ca-cert-file")
+        if authority:
+            context.load_verify_locations(authority)
+    except OSError as error:
+        raise StartError(f"tls-port is set, but tls-cert-file, tls-key-file or tls-ca-cert-file can't be read: {error}") from None
+    demand = options.string("tls-auth-clients")
+    context.verify_mode = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL}.get(demand, ssl.CERT_NONE)
+    return context

@@ -1,0 +1,153 @@
+"""The node's edge: trio tasks around the compiled loop.
+
+One task awaits the epoll descriptor and runs turns; cron does ten times a second what no command triggers; a timer task ends
+blocking commands whose time is up; a signal task starts the shutdown. Services (replication) add tasks of their own.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+import trio
+
+from node.clients import ClientConn, set_clock
+from node.engine import Engine
+from node.replication.manager import Replicator
+from node.session import Session
+from node.waiting import expire_due, next_deadline
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+TURN: Final = 0.005  # seconds after which trio's other tasks get the thread back
+CRON: Final = 0.1
+EXPIRE_SLICE: Final = 64  # keys looked at between two looks at the clock
+EXPIRE_SHARE: Final = 0.0025  # seconds a cron round may spend on expiry at effort 1
+
+
+async def serve(e: Engine, replicator: Replicator) -> None:
+    """Serve until a signal or SHUTDOWN asks for the end."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_run_loop, e)
+        nursery.start_soon(_cron, e, nursery.cancel_scope)
+        nursery.start_soon(_end_waits, e)
+        nursery.start_soon(_await_signals, e)
+        nursery.start_soon(replicator.run)
+    _close_all(e)
+
+
+async def _run_loop(e: Engine) -> None:
+    loop = e.loop
+    descriptor = loop.fileno()
+    while True:
+        await trio.lowlevel.wait_readable(descriptor)
+        loop.turn(TURN)
+        while loop.pending():
+            await trio.lowlevel.checkpoint()
+            loop.turn(TURN)
+
+
+async def _await_signals(e: Engine) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            log.info("a signal asks for the end", signal=signal.Signals(number).name)
+            e.shutdown_asked = True
+            return
+
+
+async def _end_waits(e: Engine) -> None:
+    """Answer blocking commands whose time is up; wakes at least every 100 ms for those that came meanwhile."""
+    while True:
+        deadline = next_deadline(e)
+        now = trio.current_time()
+        set_clock(e)
+        wait = CRON if deadline == 0 else min(max((deadline - e.now_ms) / 1000, 0.001), CRON)
+        await trio.sleep_until(now + wait)
+        if deadline:
+            with outside_turn(e):
+                expire_due(e)
+
+
+@contextmanager
+def outside_turn(e: Engine) -> Iterator[None]:
+    """Do work on sessions and stores outside a turn: with the clock fixed before, and everything sent after."""
+    set_clock(e)
+    yield
+    e.loop.settle()
+
+
+async def _cron(e: Engine, scope: trio.CancelScope) -> None:
+    rounds = 0
+    while not e.shutdown_asked:
+        await trio.sleep(CRON)
+        with outside_turn(e):
+            e.stats.sample(e.now_ms, e.loop.read_bytes, e.loop.sent_bytes)
+            _expire(e)
+            _end_pause(e)
+            if rounds % 10 == 0:
+                _look_at_clients(e)
+        rounds += 1
+    log.info("shutting down")
+    scope.cancel()
+
+
+def _expire(e: Engine) -> None:
+    """Active expiry, within a share of the round; a replica leaves it to its primary."""
+    if not e.replication.primary or not e.active_expire:
+        return
+    until = trio.current_time() + EXPIRE_SHARE * e.settings.active_expire_effort
+    for store in e.stores:
+        while store.expire_due(EXPIRE_SLICE) >= EXPIRE_SLICE:
+            if trio.current_time() > until:
+                e.stats.expired_time_cap += 1
+                break
+    e.propagate_expired()
+
+
+def _end_pause(e: Engine) -> None:
+    """CLIENT PAUSE is over: go on with the sessions that it held."""
+    if e.paused_until_ms == 0 or e.paused_until_ms > e.now_ms:
+        return
+    e.unpause()
+
+
+def _look_at_clients(e: Engine) -> None:
+    """Once a second: idle clients, output over its soft limit for too long, and the memory that buffers take."""
+    buffers = 0
+    timeout_ms = e.settings.timeout * 1000
+    for session in list(e.sessions.values()):
+        conn = session.conn
+        if not isinstance(conn, ClientConn):
+            continue
+        buffers += conn.unsent_bytes + len(conn.out) + session.decoder.held()
+        if _over_soft_limit(e, session, conn):
+            log.warning("client disconnected: its output stayed over the soft limit", client=session.id)
+            e.stats.output_limit_disconnections += 1
+            conn.close()
+        elif timeout_ms and _may_time_out(session) and e.now_ms - session.last_ms > timeout_ms:
+            conn.close()
+    e.other_memory = buffers
+
+
+def _may_time_out(session: Session) -> bool:
+    """Subscribers, blocked clients and replicas are silent by nature."""
+    return not session.blocked and session.replica is None and session.subscriptions() == 0
+
+
+def _over_soft_limit(e: Engine, session: Session, conn: ClientConn) -> bool:
+    limit = e.settings.output_limit(session.kind)
+    if limit.soft == 0 or conn.unsent_bytes <= limit.soft:
+        session.soft_since_ms = 0
+        return False
+    if session.soft_since_ms == 0:
+        session.soft_since_ms = e.now_ms
+    return e.now_ms - session.soft_since_ms > limit.soft_ms
+
+
+def _close_all(e: Engine) -> None:
+    """The end: what is written is sent as far as sockets take it, then everything is closed."""
+    e.loop.flush()
+    for session in list(e.sessions.values()):
+        if session.conn is not None:
+            session.conn.close()
