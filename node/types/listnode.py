@@ -1,7 +1,8 @@
 """One node of a list: a chunk of elements as listpack entries, or one large element by itself.
 
 A node is sealed (the whole listpack as `bytes`, as it is read, dumped and copied) or open (the entries alone in a
-`bytearray`, which grows and shrinks at both ends without being copied); each form is made from the other when needed.
+`bytearray`, which grows and shrinks at its end without being copied); each form is made from the other when needed. An
+open node collects a few entries pushed at the front before it moves the others to make room.
 """
 
 from typing import Final, final
@@ -66,12 +67,16 @@ class Node:
 
     sealed: bytes | None
     body: bytearray | None
+    front: list[bytes] | None  # entries before those of `body`, the first one last
+    front_size: i64
     count: i64
     plain: bool
 
     def __init__(self, sealed: bytes | None, count: i64, plain: bool) -> None:
         self.sealed = sealed
         self.body = bytearray() if sealed is None else None
+        self.front = None
+        self.front_size = 0
         self.count = count
         self.plain = plain
 
@@ -80,15 +85,13 @@ class Node:
         sealed = self.sealed
         if sealed is not None:
             return sealed
-        body = self.body
-        assert body is not None
-        packed = listpack.wrap(bytes(body), self.count)
+        packed = listpack.wrap(bytes(self._whole_body()), self.count)
         self.sealed = packed
         self.body = None
         return packed
 
-    def open(self) -> bytearray:
-        """The entries, to be changed in place."""
+    def _open(self) -> bytearray:
+        """The entries behind those of `front`, to be changed in place."""
         body = self.body
         if body is not None:
             return body
@@ -99,11 +102,22 @@ class Node:
         self.sealed = None
         return body
 
+    def _whole_body(self) -> bytearray:
+        """All entries, to be changed in place."""
+        body = self._open()
+        front = self.front
+        if front is not None and self.front_size > 0:
+            front.reverse()
+            body[0:0] = b"".join(front)
+            self.front_size = 0
+        self.front = None
+        return body
+
     def size(self) -> i64:
         """Bytes of the listpack or of the plain element."""
         body = self.body
         if body is not None:
-            return len(body) + listpack.HEADER
+            return len(body) + self.front_size + listpack.HEADER
         sealed = self.sealed
         assert sealed is not None
         return len(sealed)
@@ -121,14 +135,23 @@ class Node:
     def push_left(self, value: bytes) -> i64:
         """Add an element at the front; returns by how many bytes the node grew."""
         entry = listpack.entry(value)
-        self.open()[0:0] = entry
+        size: i64 = len(entry)
+        body = self._open()
+        front = self.front
+        if front is None:
+            front = []
+            self.front = front
+        front.append(entry)
+        self.front_size += size
         self.count += 1
-        return len(entry)
+        if len(front) >= 4 + (len(body) >> 8):
+            self._whole_body()
+        return size
 
     def push_right(self, value: bytes) -> i64:
         """Add an element at the end; returns by how many bytes the node grew."""
         entry = listpack.entry(value)
-        body = self.open()
+        body = self._open()
         body += entry
         self.count += 1
         return len(entry)
@@ -138,7 +161,17 @@ class Node:
         self.count -= 1
         if self.plain:
             return self.seal()
-        body = self.open()
+        body = self._open()
+        front = self.front
+        if front is not None and self.front_size > 0:
+            entry = front.pop()
+            self.front_size -= len(entry)
+            return listpack.at(entry, 0)
+        head: i64 = body[0]
+        if 128 <= head < 192:
+            value = bytes(body[1 : head - 127])
+            del body[: head - 126]
+            return value
         after = listpack.skip(bytes(body[:9]), 0)
         value = listpack.at(bytes(body[:after]), 0)
         del body[:after]
@@ -149,19 +182,18 @@ class Node:
         self.count -= 1
         if self.plain:
             return self.seal()
-        body = self.open()
+        body = self._open()
         size: i64 = len(body)
-        tail = bytes(body[size - 6 if size > 6 else 0 :])
-        i: i64 = len(tail) - 1
-        length: i64 = tail[i] & 127
-        back: i64 = 1
-        while tail[i] & 128:
-            i -= 1
-            low: i64 = tail[i] & 127
-            length |= low << (7 * back)
-            back += 1
-        start: i64 = size - length - back
-        value = listpack.at(bytes(body[start:]), 0)
+        if size == 0:
+            body = self._whole_body()
+            size = len(body)
+        back: i64 = body[size - 1]
+        start: i64 = size - 1 - back
+        if back < 128 and body[start] == back + 127:  # a string of up to 63 bytes
+            value = bytes(body[start + 1 : size - 1])
+        else:
+            start = size - _entry_size(bytes(body[size - 6 if size > 6 else 0 :]))
+            value = listpack.at(bytes(body[start:]), 0)
         del body[start:]
         return value
 
@@ -240,9 +272,22 @@ class Node:
 
     def join(self, follower: "Node") -> None:
         """Append all elements of the next node."""
-        body = self.open()
+        body = self._whole_body()
         body += follower.seal()[listpack.FIRST : -1]
         self.count += follower.count
+
+
+def _entry_size(tail: bytes) -> i64:
+    """Bytes of the last entry, from up to six bytes at its end."""
+    i: i64 = len(tail) - 1
+    length: i64 = tail[i] & 127
+    back: i64 = 1
+    while tail[i] & 128:
+        i -= 1
+        low: i64 = tail[i] & 127
+        length |= low << (7 * back)
+        back += 1
+    return length + back
 
 
 def mergeable(first: Node, second: Node) -> bool:

@@ -7,8 +7,9 @@ addition and `after_removing` after a removal: they change the encoding, by Valk
 
 from typing import final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
+from node.keyspace import Value
 from node.types import listpack
 from node.types.listnode import LIMITS, Node, mergeable
 
@@ -17,8 +18,7 @@ _NODE_BYTES: i64 = 112  # a Node, its bytes object and its place in the list of 
 
 
 @final
-@mypyc_attr(acyclic=True)
-class List:
+class List(Value):
     """A list value. `packed` tells the encoding; a packed list has at most one node, and none of the nodes is empty."""
 
     nodes: list[Node]
@@ -33,6 +33,10 @@ class List:
         self.packed = True
 
     # --- encoding
+
+    def type_name(self) -> bytes:
+        """What TYPE answers."""
+        return b"list"
 
     def encoding(self) -> bytes:
         """What OBJECT ENCODING answers."""
@@ -370,7 +374,7 @@ class List:
         twin.packed = self.packed
         return twin
 
-    def memory_bytes(self) -> i64:
+    def used_bytes(self) -> i64:
         """Bytes that the value takes, objects included."""
         return _OBJECT_BYTES + self.weight + _NODE_BYTES * len(self.nodes)
 
