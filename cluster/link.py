@@ -1,4 +1,5 @@
-"""The one RESP client: requests out, replies in, over any trio stream. Sentinels, agent, CLI, proxy and replicas use it.
+"""The one RESP client: requests out, replies in, over any trio stream. Sentinels, agent, CLI, proxy and replicas use
+it.
 
     async with await open_link("127.0.0.1", 6379, password="secret") as link:
         await link.call("SET", "k", "v")            # b"OK"
@@ -9,8 +10,9 @@
 No task of its own: of all the tasks that wait for something, one reads and hands on what it finds, so a Link needs no
 nursery and cannot outlive its owner. Replies come in the order of requests; push messages go to a queue of their own.
 
-Errors: whatever breaks the connection is a LinkError, and the link is closed for good after it (whether a request had an
-effect is then unknown). An error reply is a *value*, a ReplyError, because many are expected answers; `ask` raises it.
+Errors: whatever breaks the connection is a LinkError, and the link is closed for good after it (whether a request had
+an effect is then unknown). An error reply is a *value*, a ReplyError, because many are expected answers; `ask` raises
+it.
 """
 
 # ruff: noqa: ASYNC109 - a deadline that breaks the link belongs to the link, not to its caller

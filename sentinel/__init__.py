@@ -1,0 +1,14 @@
+"""The sentinels: each probes the nodes, agrees with its peers by vote, and promotes a replica when a primary is gone.
+
+Floor 1 is pure: `state events info health quorum choose failover learn decide` take a state, an event and the time,
+and give the next state and actions; no clock, no chance, no input or output. Floor 2 is the edge, on trio: `store
+settings probes actions engine commands server __main__`. `cli` is the operators' command line and uses a sentinel
+only over the wire.
+
+May import `cluster`; never `node` or `proxy`. Nobody imports this room.
+
+The wire protocol is the genuine Sentinel's, to clients, nodes and peers, so genuine sentinels may stand among ours.
+What is ours: votes are asked for and counted per shard and failover epoch; evidence from several witnesses (a refused
+connection or the agent's word, and replicas whose links broke) replaces waiting; elections are retried in fractions
+of a second; and the topology with its epochs is pushed to every node and proxy.
+"""
