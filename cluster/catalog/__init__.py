@@ -1,7 +1,7 @@
 """The catalog: one row a command, read by dispatch, ACL, the cluster gate, COMMAND, the proxy's routing and the docs.
 
 `model` is the shape of a row, `build` the words it is written in, `rows/` the rows, `keys` finds a request's keys.
-Facts are those that a genuine Valkey 9.1 answers to COMMAND INFO and COMMAND DOCS (a test compares); summaries are ours.
+Facts are those that a genuine Valkey 9.1 answers to COMMAND INFO and COMMAND DOCS (tested); summaries are ours.
 Imports nothing above itself; every room may import it. A command without a row does not exist.
 """
 

@@ -142,7 +142,7 @@ def command(name: str, arity: int, flags: int, group: str, since: str, complexit
             keys: Iterable[KeySpec] = (), args: Iterable[Argument] = (), tips: str = "",
             history: Iterable[tuple[str, str]] = (), doc_flags: str = "", deprecated_since: str = "",
             replaced_by: str = "", subs: Iterable[Command] = ()) -> Command:  # fmt: skip
-    """Build one row; `acl` holds the categories that do not follow from the flags, `tips` words in COMMAND INFO's order."""
+    """Build one row; `acl` holds the categories that the flags do not imply, `tips` words in COMMAND INFO's order."""
     row = Command(name.encode("ascii"), arity, flags, group, since, complexity, summary)
     row.key_specs = list(keys)
     row.has_keys = any(spec.is_key for spec in row.key_specs)

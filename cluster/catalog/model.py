@@ -116,8 +116,8 @@ class KeySpec:
 
     `begin` is BEGIN_INDEX (`position` in the whole request, its name being 0) or BEGIN_KEYWORD (the argument after
     `keyword`, searched from `position`, backwards when that is negative). `find` is FIND_RANGE (`last` is relative to
-    the begin, negative ones to the end; `limit` 2 takes half of the rest) or FIND_KEYNUM (`count_at` and `first` relative
-    to the begin). `step` is the distance of two keys.
+    the begin, negative ones to the end; `limit` 2 takes half of the rest) or FIND_KEYNUM (`count_at` and `first` are
+    relative to the begin). `step` is the distance of two keys.
     """
 
     begin: i64
