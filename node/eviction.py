@@ -1,12 +1,11 @@
 """Which key goes when memory is short: Valkey's approximated LRU, LFU and TTL policies, and the clocks that they read.
 
-`choose_victim` decides and changes nothing but its pool. The access clock is 24 bits: seconds for LRU; for LFU 16 bits of
-minutes (when the counter last lost a point) and 8 bits of a logarithmic hit counter that starts at 5.
+`choose_victim` decides and changes nothing but its pool. The access clock is 24 bits: seconds for LRU; for LFU 16 bits
+of minutes (when the counter last lost a point) and 8 bits of a logarithmic hit counter that starts at 5.
 """
 
 from typing import Final, final
 
-from librt.random import Random
 from mypy_extensions import i64, mypyc_attr
 
 from node.keyspace import Store
@@ -17,6 +16,7 @@ LFU: Final = 2
 
 POOL_SIZE: Final = 16
 LFU_START: Final = 5
+_ROUNDS: Final = 16  # samples drawn until one gives a key that is still there (keys met may turn out to be expired)
 CLOCK_MASK: Final = 0xFFFFFF
 
 BY_IDLE: Final = 1
@@ -110,7 +110,7 @@ def idle_seconds(clock: i64, now: i64) -> i64:
 
 
 def lfu_decayed(clock: i64, minutes: i64, decay_minutes: i64) -> i64:
-    """The counter of an LFU clock after it lost a point for each `decay_minutes` that passed (0: it never loses any)."""
+    """The counter of an LFU clock after it lost a point for each `decay_minutes` passed (0: it never loses any)."""
     counter = clock & 255
     if decay_minutes:
         lost = ((minutes - (clock >> 8)) & 0xFFFF) // decay_minutes
@@ -141,13 +141,11 @@ def _refill(stores: list[Store | None], policy: Policy, samples: i64, now_s: i64
             pool: Pool) -> bool:
     """Offer a sample of each database to the pool; False when no database has a key that may go."""
     any_keys = False
-    dbid: i64 = 0
-    for store in stores:
+    for dbid, store in enumerate(stores):
         if store is not None and (store.volatile_count() if policy.volatile else store.count()) > 0:
             any_keys = True
             for slot, key, clock, expire_at in store.sample(samples, policy.volatile):
                 pool.offer(Victim(dbid, slot, key, _score(policy, clock, expire_at, now_s, minutes, decay)))
-        dbid += 1
     return any_keys
 
 
@@ -176,8 +174,9 @@ def choose_victim(stores: list[Store | None], policy: Policy, samples: i64, now_
                   pool: Pool) -> Victim | None:
     """The key to remove next under `policy`, None when there is none that may go.
 
-    `stores` are the databases in order (None: never used), `samples` is maxmemory-samples, `decay_minutes` lfu-decay-time.
-    The caller deletes the key, propagates that, and asks again while memory is short. Chance comes from the stores' own.
+    `stores` are the databases in order (None: never used), `samples` is maxmemory-samples, `decay_minutes` is
+    lfu-decay-time. The caller deletes the key, propagates that, and asks again while memory is short. Chance comes
+    from the stores' own.
     """
     if policy.by == 0:
         return None
@@ -185,7 +184,9 @@ def choose_victim(stores: list[Store | None], policy: Policy, samples: i64, now_
         return _by_chance(stores, policy.volatile, pool)
     now_s: i64 = (now_ms // 1000) & CLOCK_MASK
     minutes: i64 = (now_ms // 60000) & 0xFFFF
-    while _refill(stores, policy, samples, now_s, minutes, decay_minutes, pool):
+    for _ in range(_ROUNDS):
+        if not _refill(stores, policy, samples, now_s, minutes, decay_minutes, pool):
+            return None
         while pool.victims:
             victim = pool.victims.pop()
             if _still_there(stores, victim, policy.volatile):

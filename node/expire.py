@@ -68,7 +68,7 @@ class Wheel:
 
 
 def is_past(at_ms: i64, now_ms: i64) -> bool:
-    """Whether a key that expires at `at_ms` (0 = never) is gone at `now_ms`: it still lives in that very millisecond."""
+    """Whether a key that expires at `at_ms` (0 = never) is gone at `now_ms`: it lives in that very millisecond."""
     return at_ms != 0 and now_ms > at_ms
 
 

@@ -3,16 +3,16 @@
 Rules that make a store replaceable (they are kept by every command):
 1. no command keeps a reference to a stored string across commands or mutates it;
 2. container values are mutable native objects, found by `get`, and removed with `delete` when empty;
-3. expiry, clock and hit/miss counting live inside the store; keys that it finds expired are appended to `expired`, which
-   the engine drains to propagate a DEL for each; a store whose `keep_expired` is set (a replica's) hides them only;
+3. expiry, clock and hit/miss counting live inside the store; keys that it finds expired are appended to `expired`,
+   which the engine drains to propagate a DEL for each; a store whose `keep_expired` is set (a replica's) hides them only;
 4. the int encoding is derived from the bytes; a RAW flag remembers that a string was grown in place (`set_raw`);
 5. the engine parses up to 64 commands ahead and calls `prefetch` with their keys when the keyspace is large.
 
-Slots are always used, in cluster mode and not: that gives SCAN cursors, slot counting, migration, sampling and snapshots.
+Slots are always used, in cluster mode and not: that gives SCAN cursors, slot counting, migration, sampling, snapshots.
 """
 
-from mypy_extensions import i64, mypyc_attr
 from librt.strings import BytesWriter
+from mypy_extensions import i64, mypyc_attr
 
 MISSING = 0
 DONE = 1
@@ -22,16 +22,39 @@ OVERFLOW = -3
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+class Value:
+    """A stored container: the base of List, Hash, Set, ZSet. Strings are plain `bytes` and not of this class."""
+
+    def type_name(self) -> bytes:
+        """What TYPE answers."""
+        raise NotImplementedError
+
+    def encoding(self) -> bytes:
+        """What OBJECT ENCODING answers."""
+        raise NotImplementedError
+
+    def copy(self) -> "Value":
+        """An independent copy (COPY, snapshots)."""
+        raise NotImplementedError
+
+    def used_bytes(self) -> i64:
+        """Bytes that the value takes, known without walking it; commands report every change of it by `Store.grew`."""
+        raise NotImplementedError
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Store:
-    """The interface; every method is overridden by an implementation. Times are Unix milliseconds, `slot` is 0 to 16383."""
+    """The interface, all of it overridden by an implementation. Times are Unix milliseconds, `slot` is 0 to 16383."""
 
     hits: i64
     misses: i64
     expired_count: i64  # keys removed because their time had come, since start
     expired: list[bytes]  # keys removed by expiry and not yet propagated
     keep_expired: bool  # a replica hides expired keys, the primary's DEL removes them
+    ignore_expiry: bool  # set while the primary's stream or a file is applied: every key counts as live
+    no_touch: bool  # set while a client with CLIENT NO-TOUCH is served: access clocks stay
     now_ms: i64
-    clock: i64  # 24 bits: LRU seconds, or for LFU the minutes of the last decrement (upper 16 bits are set by the store)
+    clock: i64  # LRU seconds, 24 bits
 
     def __init__(self) -> None:
         self.hits = 0
@@ -39,16 +62,24 @@ class Store:
         self.expired_count = 0
         self.expired = []
         self.keep_expired = False
+        self.ignore_expiry = False
+        self.no_touch = False
         self.now_ms = 0
         self.clock = 0
 
     def tick(self, now_ms: i64, clock: i64) -> None:
-        """Set the time by which expiry and access clocks are judged; called once a batch and before EXEC and scripts."""
+        """Set the time by which expiry and access clocks are judged; called once a batch and before EXEC and scripts.
+
+        `clock` is Unix seconds & 0xFFFFFF; the minutes of LFU follow from `now_ms`.
+        """
         self.now_ms = now_ms
         self.clock = clock
 
-    def track_clock(self, mode: i64) -> None:
-        """Which access clock is kept: 0 none, 1 LRU, 2 LFU (Valkey's 16 bit minutes and 8 bit logarithmic counter)."""
+    def track_clock(self, mode: i64, lfu_factor: i64 = 10, lfu_decay_minutes: i64 = 1) -> None:
+        """Which access clock is kept: 0 none, 1 LRU, 2 LFU (Valkey's 16 bit minutes and 8 bit logarithmic counter).
+
+        The mode of a policy is `node.eviction.POLICIES[name].clock`; the others are lfu-log-factor and lfu-decay-time.
+        """
         raise NotImplementedError
 
     def prefetch(self, keys: list[bytes]) -> None:
@@ -63,13 +94,17 @@ class Store:
         """Store a string; an old value of any type and its expiry are dropped."""
         raise NotImplementedError
 
+    def set_until(self, slot: i64, key: bytes, value: bytes, at_ms: i64) -> None:
+        """Store a string that expires at a Unix time in ms; what was there is dropped."""
+        raise NotImplementedError
+
     def incr_into(self, w: BytesWriter, slot: i64, key: bytes, by: i64) -> i64:
-        """Add to the integer at `key` (0 when missing), write `:n` and return DONE; else a code, and nothing is written."""
+        """Add to the integer at `key` (0 when missing), write `:n` and return DONE; else a code and nothing written."""
         raise NotImplementedError
 
     # --- any type
     def get(self, slot: i64, key: bytes) -> object | None:
-        """The value: bytes, or the native List, Hash, Set, ZSet, … object; None when missing. Counts hit or miss, touches."""
+        """The value: bytes or the List, Hash, Set, ZSet, … object; None when missing. Counts hit or miss, touches."""
         raise NotImplementedError
 
     def peek(self, slot: i64, key: bytes) -> object | None:
@@ -102,7 +137,7 @@ class Store:
         raise NotImplementedError
 
     def expire_due(self, limit: i64) -> i64:
-        """Active expiry: remove up to `limit` keys whose time has come (into `expired`); returns how many were looked at."""
+        """Active expiry: remove up to `limit` keys whose time has come, into `expired`; returns how many it looked at."""
         raise NotImplementedError
 
     # --- access clocks and eviction
@@ -138,12 +173,20 @@ class Store:
     def scan(self, cursor: i64, want: i64, slot: i64 = -1) -> tuple[i64, list[bytes]]:
         """One SCAN step of at least `want` keys where there are as many: the next cursor (0 = done) and keys.
 
-        Every key that exists from the first call to the last is returned at least once, whatever grows or shrinks meanwhile.
+        Every key that exists from the first call to the last is returned at least once, whatever comes and goes.
         """
         raise NotImplementedError
 
     def keys_in(self, slot: i64, limit: i64) -> list[bytes]:
         """Up to `limit` keys of a slot (-1: all of them)."""
+        raise NotImplementedError
+
+    def items_in(self, slot: i64) -> list[tuple[bytes, object, i64]]:
+        """Every key of a slot with its value and expiry (0 = none), expired ones too (snapshots)."""
+        raise NotImplementedError
+
+    def occupied_slots(self) -> list[int]:
+        """The slots that hold a key, ascending."""
         raise NotImplementedError
 
     def all_keys(self) -> list[bytes]:

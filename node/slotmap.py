@@ -1,11 +1,11 @@
 """A table of keys by hash slot: the plain store's building block for values, expiry times and access clocks.
 
-A slot is one dict, created when its first key comes. A slot that grows beyond `SPLIT_AT` keys (everything under one hash
-tag) is split into parts by linear hashing: one part is divided at a time, so nothing stalls, one part is small enough to
-be returned by one SCAN step, and a random key is found without walking a giant dict.
+A slot is one dict, created when its first key comes. A slot that grows beyond `SPLIT_AT` keys (everything under one
+hash tag) is split into parts by linear hashing: one part is divided at a time, so nothing stalls, one part is small
+enough to be returned by one SCAN step, and a random key is found without walking a giant dict.
 
-Two empty dicts stand for "nothing here yet" and "this slot is split": a lookup that finds its key never has to ask which
-of the three it met.
+Two empty dicts stand for "nothing here yet" and "this slot is split": a lookup that finds its key never has to ask
+which of the three it met.
 
 SCAN cursors are `bucket << 14 | slot`, where the bucket counts in reverse binary as in Valkey's hash tables: a cursor
 stays valid while parts are split or put together, because each bucket of a coarse division is the union of the buckets
@@ -256,7 +256,7 @@ class SlotMap:
         return -1
 
     def scan(self, cursor: i64, out: list[bytes]) -> i64:
-        """Append the keys of the bucket at `cursor` to `out`; the bucket's successor in the same slot, 0 after the last."""
+        """Append the keys of the bucket at `cursor`; returns the next bucket of the same slot, 0 after the last."""
         slot: i64 = cursor & 16383
         bucket: i64 = cursor >> 14
         d = self.slots[slot]
@@ -283,8 +283,8 @@ class SlotMap:
         return _next_bucket(bucket, mask)
 
     # --- chance
-    def random(self, chance: Random) -> bytes:
-        """A random key, each alike; the table must not be empty."""
+    def random(self, chance: Random) -> tuple[i64, bytes]:
+        """The slot of a random key and the key, each alike; the table must not be empty."""
         place = chance.randrange(self.total)
         group: i64 = 0
         here: i64 = self.groups[0]
@@ -301,8 +301,8 @@ class SlotMap:
             slot += 1
         d = self.slots[slot]
         if d is not _SPLIT:
-            return _index(d, place)
-        return self._random_in(self.split[slot].parts, chance)
+            return slot, _index(d, place)
+        return slot, self._random_in(self.split[slot].parts, chance)
 
     def _random_in(self, parts: list[dict[bytes, object]], chance: Random) -> bytes:
         """A random key of a split slot: a random place in a part of up to 4 average fills, drawn again when empty."""
