@@ -4,7 +4,7 @@ Rules that make a store replaceable (they are kept by every command):
 1. no command keeps a reference to a stored string across commands or mutates it;
 2. container values are mutable native objects, found by `get`, and removed with `delete` when empty;
 3. expiry, clock and hit/miss counting live inside the store; keys that it finds expired are appended to `expired`,
-   which the engine drains to propagate a DEL for each; a store whose `keep_expired` is set (a replica's) hides them only;
+   which the engine drains to propagate a DEL for each; a replica's store (`keep_expired`) only hides them;
 4. the int encoding is derived from the bytes; a RAW flag remembers that a string was grown in place (`set_raw`);
 5. the engine parses up to 64 commands ahead and calls `prefetch` with their keys when the keyspace is large.
 
@@ -137,7 +137,7 @@ class Store:
         raise NotImplementedError
 
     def expire_due(self, limit: i64) -> i64:
-        """Active expiry: remove up to `limit` keys whose time has come, into `expired`; returns how many it looked at."""
+        """Active expiry: remove up to `limit` keys whose time has come, into `expired`; returns how many it saw."""
         raise NotImplementedError
 
     # --- access clocks and eviction
