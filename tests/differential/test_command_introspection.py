@@ -132,6 +132,16 @@ def test_every_row_is_what_the_oracle_answers_to_docs(wire: Any) -> None:
         assert list(expected.items()) == list(got.items()), row
 
 
+def test_summaries_are_our_own_words(oracle: Any) -> None:
+    """No row repeats the sentence of genuine Valkey."""
+    with oracle.connect() as link:
+        wire = Wire(link, 3)
+        for row in ROWS:
+            theirs = pairs(wire.ask(b"COMMAND", b"DOCS", row.name))[row.name]
+            assert pairs(theirs)[b"summary"].lower() != row.summary.encode().lower()
+        wire.file.close()
+
+
 def expected_keys(wire: Wire, request: list[bytes]) -> Any:
     """What the oracle says about a request's keys: `(key, flags)` pairs, or the error line."""
     reply = wire.ask(b"COMMAND", b"GETKEYSANDFLAGS", *request)
