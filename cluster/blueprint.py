@@ -18,6 +18,7 @@ from typing import Any, Final
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from cluster import plans
+from cluster.options import memory
 from cluster.positions import (
     INTEGER,
     MAX_BYTES,
@@ -38,6 +39,7 @@ MAX_REPLICAS: Final = 5
 MAX_SENTINELS: Final = 9
 MAX_ALLOW: Final = 1_000
 MIN_MEMORY: Final = 1 << 20
+MAX_MEMORY: Final = 1 << 50
 
 POLICIES: Final = (
     "noeviction",
@@ -55,8 +57,6 @@ OTHER_TYPES: Final = ("web", "worker", "pserv", "cron", "static", "job")
 OTHER_SECTIONS: Final = ("databases", "envVarGroups", "previews", "projects", "ungrouped", "version")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
-_SIZE: Final = re.compile(r"([0-9]{1,12})(b|k|kb|m|mb|g|gb)?", re.IGNORECASE)
-_UNITS: Final = {"": 1, "b": 1, "k": 1000, "kb": 1 << 10, "m": 1000**2, "mb": 1 << 20, "g": 1000**3, "gb": 1 << 30}
 
 
 class BlueprintError(ValueError):
@@ -264,8 +264,8 @@ def _plan(reader: Reader, item: Node, fields: Fields, known: dict[str, Any], whe
                     f"missing; 'plan: custom' needs it, such as '{needed}: "
                     f"{'2gb' if needed == 'maxmemory' else '1000'}'",
                 )
-        memory, clients = known.get("maxmemory"), known.get("maxclients")
-        return plans.custom(memory, clients) if memory and clients else None
+        size, clients = known.get("maxmemory"), known.get("maxclients")
+        return plans.custom(size, clients) if size and clients else None
     for given in ("maxmemory", "maxclients"):
         if given in fields and name is not None:
             reader.wrong(
@@ -317,9 +317,8 @@ def _size(reader: Reader, node: Node, where: str) -> int | None:
     text = reader.text(node, where)
     if text is None:
         return None
-    match = _SIZE.fullmatch(text)
-    size = int(match[1]) * _UNITS[(match[2] or "").lower()] if match else 0
-    if match is None or not MIN_MEMORY <= size < 1 << 50:
+    size = memory(text.encode()) or 0
+    if not MIN_MEMORY <= size <= MAX_MEMORY:
         reader.wrong(node, where, f"'{short(text)}' is no size of memory from 1mb; write it as 512mb or 2gb")
         return None
     return size

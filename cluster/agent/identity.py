@@ -1,0 +1,128 @@
+"""What a deployment must remember between runs: node ids, ports and passwords. Kept in `state.json`, owner-only.
+
+Pure but for the two functions given to `allocate`: one makes secrets, one finds a free port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from cluster.blueprint import Blueprint, Service
+
+NODE_PORTS: Final = 7000
+SENTINEL_PORTS: Final = 26379
+MAX_STATE: Final = 4 << 20
+
+
+class IdentityError(Exception):
+    """A state file that is unusable, or a blueprint that contradicts it; the text says what to do."""
+
+
+class NodeRecord(msgspec.Struct, frozen=True):
+    """A node: its name for people, its id for machines, its shard's name and its port."""
+
+    name: str
+    id: str
+    shard: str
+    port: int
+
+
+class ServiceRecord(msgspec.Struct, frozen=True):
+    """A service: the password of its external endpoint and its nodes."""
+
+    name: str
+    password: str
+    shards: int
+    nodes: tuple[NodeRecord, ...]
+
+
+class SentinelRecord(msgspec.Struct, frozen=True):
+    """A sentinel."""
+
+    name: str
+    id: str
+    port: int
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """All of it. Services that a blueprint no longer declares are kept, so that they come back as they were."""
+
+    services: tuple[ServiceRecord, ...] = ()
+    sentinels: tuple[SentinelRecord, ...] = ()
+    version: int = 1
+
+    def service(self, name: str) -> ServiceRecord | None:
+        """The record of a service, or None."""
+        return next((s for s in self.services if s.name == name), None)
+
+
+def to_json(identity: Identity) -> bytes:
+    """The form of the state file."""
+    return msgspec.json.format(msgspec.json.encode(identity), indent=2) + b"\n"
+
+
+def from_json(data: bytes) -> Identity:
+    """Read a state file; raises IdentityError."""
+    try:
+        identity = msgspec.json.decode(data[: MAX_STATE + 1], type=Identity)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IdentityError(f"the state file is damaged ({error}); put back a copy of it, or move it away to start "
+                            "with new ids, ports and passwords") from error  # fmt: skip
+    if identity.version != 1:
+        raise IdentityError(f"the state file has version {identity.version}, of a newer Kvorum; this one reads 1")
+    return identity
+
+
+def allocate(
+    blueprint: Blueprint, old: Identity, secret: Callable[[int], str], free_port: Callable[[int], int]
+) -> Identity:
+    """The identity that serves the blueprint: what is known is kept, what is new is made.
+
+    `secret(n)` gives n random hex digits; `free_port(p)` gives p when it can be had, else the next free port above that
+    it has not given yet. Raises IdentityError when a service would change its number of shards.
+    """
+    services = {record.name: record for record in old.services}
+    for service in blueprint.services:
+        services[service.name] = _service(service, services.get(service.name), secret, free_port)
+    sentinels: list[SentinelRecord] = []
+    for index in range(blueprint.sentinels):
+        known = old.sentinels[index] if index < len(old.sentinels) else None
+        port = free_port(known.port if known else SENTINEL_PORTS + index)
+        sentinels.append(SentinelRecord(f"sentinel-{index + 1}", known.id if known else secret(40), port))
+    return Identity(tuple(services.values()), tuple(sentinels))
+
+
+def _service(
+    service: Service, old: ServiceRecord | None, secret: Callable[[int], str], free_port: Callable[[int], int]
+) -> ServiceRecord:
+    if old is not None and old.shards != service.shards:
+        raise IdentityError(
+            f"service '{service.name}' has {_shards(old.shards)} here, but the blueprint says {service.shards}: "
+            f"keys would lie in the wrong shard. Keep 'shards: {old.shards}', give the new service another "
+            "name, or start it in another data directory (--home)"
+        )
+    nodes: list[NodeRecord] = []
+    for index in range(service.shards):
+        shard = f"{service.name}-{index}"
+        known = [node for node in old.nodes if node.shard == shard] if old else []
+        while len(known) < 1 + service.replicas:
+            known.append(NodeRecord(_free_name(shard, known), secret(40), shard, 0))
+        for node in known:
+            port = free_port(node.port or NODE_PORTS)
+            nodes.append(NodeRecord(node.name, node.id, shard, port))
+    return ServiceRecord(service.name, old.password if old else secret(40), service.shards, tuple(nodes))
+
+
+def _shards(count: int) -> str:
+    return "1 shard" if count == 1 else f"{count} shards"
+
+
+def _free_name(shard: str, nodes: Iterable[NodeRecord]) -> str:
+    taken = {node.name for node in nodes}
+    number = 1
+    while f"{shard}-{number}" in taken:
+        number += 1
+    return f"{shard}-{number}"

@@ -1,0 +1,264 @@
+"""The running agent: brings all processes up, performs what `supervise` decides, and takes them down again."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from typing import Final, Protocol
+
+import msgspec
+import trio
+
+from cluster.agent import report, supervise
+from cluster.agent.children import Child, command, stop_all
+from cluster.agent.home import Home, HomeLock
+from cluster.agent.layout import Process
+from cluster.agent.prepare import Prepared, prepare
+from cluster.agent.ready import missing
+from cluster.agent.sentinels import Sentinels
+from cluster.blueprint import Blueprint
+from cluster.files import write_file
+from cluster.topology import Topology, to_json
+
+START_SECONDS: Final = 90.0
+STOP_SECONDS: Final = 10.0
+CHECK_EVERY: Final = 0.15
+FOLLOW_EVERY: Final = 0.5
+
+
+class StartError(Exception):
+    """A process did not become ready; the text has the end of its log."""
+
+
+class Observer(Protocol):
+    """Whoever shows what happens."""
+
+    def planned(self, processes: tuple[Process, ...]) -> None:
+        """These processes will be started."""
+
+    def state(self, name: str, state: str, detail: str = "") -> None:
+        """A process is now `starting`, `ready`, `dead`, `stopping` or `stopped`."""
+
+    def message(self, text: str) -> None:
+        """Something happened that is worth a line."""
+
+    def ready(self, running: report.Running) -> None:
+        """Everything is up."""
+
+
+async def up(blueprint: Blueprint, home: Home, observer: Observer) -> None:
+    """Run a blueprint until SIGINT, SIGTERM or SIGHUP comes. Raises HomeError, PortError, IdentityError, StartError."""
+    os.umask(0o077)
+    home.create()
+    with HomeLock(home):
+        agent = Agent(blueprint, prepare(blueprint, home), home, observer)
+        await agent.run()
+
+
+class Agent:
+    """One run of `kvorum up`, on a data directory that it holds the lock of."""
+
+    def __init__(self, blueprint: Blueprint, prepared: Prepared, home: Home, observer: Observer) -> None:
+        self._blueprint = blueprint
+        self._prepared = prepared
+        self._home = home
+        self._observer = observer
+        self._children: dict[str, Child] = {}
+        self._processes = {process.name: process for process in prepared.deployment.processes}
+        self._names = {process.node: process.name for process in prepared.deployment.processes if process.node}
+        self._topologies = dict(prepared.deployment.topologies)
+        self._sentinels = Sentinels([(p.host, p.port) for p in prepared.deployment.of_kind("sentinel")])
+        self._events_in, self._events = trio.open_memory_channel[supervise.Event](math.inf)
+        self._scope = trio.CancelScope()
+        self._failure: Exception | None = None
+        self._is_ready = False
+
+    async def run(self) -> None:
+        """Bring up, keep up, take down."""
+        self._observer.planned(self._prepared.deployment.processes)
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(self._await_signal)
+                    try:
+                        await self._bring_up(nursery)
+                    except (StartError, OSError) as error:
+                        self._fail(error)
+                    await self._keep_up(nursery)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._take_down()
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self._scope.cancel()
+
+    async def _await_signal(self, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                self._observer.message(f"{signal.Signals(number).name}: stopping")
+                self._scope.cancel()
+
+    # --- up
+    async def _bring_up(self, nursery: trio.Nursery) -> None:
+        """Nodes first: a sentinel that watches before they run would take them for dead."""
+        deployment = self._prepared.deployment
+        rest = (*deployment.of_kind("sentinel"), *deployment.of_kind("proxy"))
+        for batch in (deployment.of_kind("node"), rest):
+            for process in batch:
+                self._start(process, self._primary_of(process), nursery)
+            failures: list[StartError] = []
+            async with trio.open_nursery() as waiting:
+                for process in batch:
+                    waiting.start_soon(self._until_ready, process, failures, waiting.cancel_scope)
+            if failures:
+                raise failures[0]
+        self._is_ready = True
+        self._observer.ready(self._report())
+
+    def _report(self) -> report.Running:
+        """Describe what runs, and leave it in the data directory for the other commands."""
+        pids = {"": os.getpid(), **{name: child.pid for name, child in self._children.items()}}
+        running = report.describe(
+            self._blueprint, self._prepared.deployment, self._home, self._prepared.certificates, pids
+        )
+        write_file(self._home.running, msgspec.json.format(msgspec.json.encode(running), indent=2) + b"\n")
+        return running
+
+    def _primary_of(self, process: Process) -> str:
+        topology = self._topologies.get(process.service)
+        shard = topology.shard_of(process.node) if topology is not None and process.node else None
+        return "" if shard is None or shard.primary == process.node else shard.primary
+
+    def _start(self, process: Process, primary: str, nursery: trio.Nursery) -> None:
+        """Start a process, a node as replica of the node `primary` or as primary; raises OSError."""
+        directives: list[str] = []
+        if process.kind == "node":
+            topology = self._topologies[process.service]
+            leader = topology.node(primary) if primary else None
+            directives = ["--replicaof", leader.host, str(leader.port)] if leader else ["--replicaof", "no", "one"]
+        child = Child(process.name, command(process, directives), process.folder, self._home.open_log(process.name))
+        self._children[process.name] = child
+        self._observer.state(process.name, "starting")
+        nursery.start_soon(self._watch, child)
+
+    async def _watch(self, child: Child) -> None:
+        await child.wait()
+        await self._events_in.send(supervise.Died(child.name))
+
+    async def _until_ready(self, process: Process, failures: list[StartError], scope: trio.CancelScope) -> None:
+        deadline = trio.current_time() + START_SECONDS
+        child = self._children[process.name]
+        while (lack := await self._missing(process)) is not None:
+            self._observer.state(process.name, "starting", lack)
+            status = child.exit_status
+            if status is not None or trio.current_time() > deadline:
+                what = f"is not ready after {START_SECONDS:.0f} s ({lack})" if status is None else _ended(status)
+                failures.append(StartError(f"{process.name} {what}{self._excerpt(process.name)}"))
+                scope.cancel()
+            await trio.sleep(CHECK_EVERY)
+        self._observer.state(process.name, "ready")
+
+    async def _missing(self, process: Process) -> str | None:
+        masters = [shard.name for topology in self._topologies.values() for shard in topology.shards]
+        topology = self._topologies.get(process.service)
+        cluster = topology is not None and len(topology.shards) > 1
+        return await missing(process, primary=not self._primary_of(process), cluster=cluster, masters=masters)
+
+    def _excerpt(self, name: str) -> str:
+        tail = self._home.log_tail(name)
+        return f"\n--- the end of {self._home.log(name)}\n{tail}" if tail else f"; {self._home.log(name)} is empty"
+
+    # --- keeping up
+    async def _keep_up(self, nursery: trio.Nursery) -> None:
+        now = trio.current_time()
+        watched = {p.name: supervise.Watched(p.name, p.node, p.service, started=now) for p in self._processes.values()}
+        state = supervise.State(watched, self._topologies)
+        nursery.start_soon(self._follow)
+        while True:
+            event: supervise.Event = supervise.Woke()
+            wake = supervise.next_wake(state)
+            with trio.move_on_at(math.inf if wake is None else wake):
+                event = await self._events.receive()
+            if isinstance(event, supervise.Died):
+                self._say_dead(event.name)
+            state, actions = supervise.decide(state, event, trio.current_time())
+            for action in actions:
+                self._perform(action, nursery)
+
+    def _say_dead(self, name: str) -> None:
+        child = self._children[name]
+        status = child.exit_status or 0
+        child.close()
+        self._observer.state(name, "dead", _ended(status))
+        self._observer.message(f"{name} {_ended(status)}")
+
+    def _perform(self, action: supervise.Action, nursery: trio.Nursery) -> None:
+        if isinstance(action, supervise.TellDead):
+            nursery.start_soon(self._sentinels.tell_dead, action.node)
+            return
+        process = self._processes[action.name]
+        try:
+            self._start(process, action.primary, nursery)
+        except OSError as error:
+            self._observer.message(f"{process.name} cannot be started: {error}")
+            self._events_in.send_nowait(supervise.Died(process.name))
+            return
+        role = f" as a replica of {self._names.get(action.primary, action.primary)}" if action.primary else ""
+        self._observer.message(f"{process.name} started again{role} (pid {self._children[process.name].pid})")
+        self._report()
+        nursery.start_soon(self._say_when_ready, process, self._children[process.name])
+
+    async def _say_when_ready(self, process: Process, child: Child) -> None:
+        while child.exit_status is None:
+            if await self._missing(process) is None:
+                self._observer.state(process.name, "ready")
+                return
+            await trio.sleep(CHECK_EVERY)
+
+    async def _follow(self) -> None:
+        """Learn of failovers from the sentinels, and keep the newest topology of each service on disk."""
+        while True:
+            for service, known in list(self._topologies.items()):
+                newest = await self._sentinels.newest(known)
+                if newest is not known:
+                    self._take(service, known, newest)
+            await trio.sleep(FOLLOW_EVERY)
+
+    def _take(self, service: str, old: Topology, new: Topology) -> None:
+        self._topologies[service] = new
+        write_file(self._home.topology(service), to_json(new))
+        self._events_in.send_nowait(supervise.TopologyChanged(new))
+        for shard in new.shards:
+            before = old.shard(shard.name)
+            if before is not None and before.primary != shard.primary:
+                name = self._names.get(shard.primary, shard.primary)
+                self._observer.message(f"{name} is now the primary of {shard.name} (epoch {shard.epoch})")
+
+    # --- down
+    async def _take_down(self) -> None:
+        """End all: sentinels first, lest they see failures, then proxies, then primaries while replicas hear them."""
+        stages: list[list[Child]] = [[], [], [], []]
+        for name, child in self._children.items():
+            process = self._processes[name]
+            node_stage = 3 if self._primary_of(process) else 2
+            stages[{"sentinel": 0, "proxy": 1}.get(process.kind, node_stage)].append(child)
+        for stage in stages:
+            for child in stage:
+                self._observer.state(child.name, "stopping")
+            for name in await stop_all(stage, STOP_SECONDS):
+                self._observer.message(f"{name} did not stop within {STOP_SECONDS:.0f} s and was killed")
+            for child in stage:
+                self._observer.state(child.name, "stopped")
+                child.close()
+        await self._sentinels.aclose()
+
+
+def _ended(status: int) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
