@@ -6,6 +6,8 @@ native classes and not Protocols: a call through one costs two nanoseconds in th
 
 from mypy_extensions import i64, mypyc_attr
 
+from node.session import Session
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Journal:
@@ -46,7 +48,7 @@ class Snapshots:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Replication:
-    """The node's role. The base is a primary without replicas."""
+    """The node's role, and what replication commands do. The base is a primary that nobody follows."""
 
     primary: bool  # False: this node follows another
     link_up: bool  # the link to the primary is established and in sync
@@ -54,6 +56,9 @@ class Replication:
     loading: bool  # the dataset is being replaced or loaded
     stale_refused: bool  # link down and replica-serve-stale-data is no
     good_replicas: i64  # replicas whose last ACK is recent enough for min-replicas-to-write
+    primary_host: str
+    primary_port: i64
+    link_state: bytes  # as ROLE shows it: connect, connecting, sync or connected; none for a primary
 
     def __init__(self) -> None:
         self.primary = True
@@ -62,14 +67,45 @@ class Replication:
         self.loading = False
         self.stale_refused = False
         self.good_replicas = 0
+        self.primary_host = ""
+        self.primary_port = 0
+        self.link_state = b"none"
 
-    def forget(self, session: object) -> None:
-        """A client that was a replica of ours is gone."""
+    def offset(self) -> i64:
+        """The stream offset: written as primary, applied as replica."""
+        return 0
+
+    def replicas(self) -> list[tuple[str, i64, str, i64, i64]]:
+        """(address, port, state, acknowledged offset, seconds since the last ACK) of each replica, as INFO shows them."""
+        return []
 
     def info(self) -> list[tuple[str, str]]:
         """The fields of INFO replication after `role`."""
         return []
 
-    def status(self) -> list[tuple[str, str]]:
-        """The fields of INFO persistence that tell of loading and saving."""
-        return []
+    def follow(self, host: str, port: i64) -> None:
+        """REPLICAOF host port."""
+        raise NotImplementedError
+
+    def stop_following(self) -> None:
+        """REPLICAOF NO ONE: this node becomes a primary."""
+        raise NotImplementedError
+
+    def synchronize(self, session: Session, args: list[bytes]) -> None:
+        """PSYNC and SYNC: the client becomes a replica."""
+        raise NotImplementedError
+
+    def configure(self, session: Session, args: list[bytes]) -> None:
+        """REPLCONF."""
+        raise NotImplementedError
+
+    def wait(self, session: Session, wanted: i64, timeout_ms: i64) -> None:
+        """WAIT: answer how many replicas have acknowledged the session's writes, now or when enough have."""
+        raise NotImplementedError
+
+    def change_id(self) -> None:
+        """Take a new replication ID, so that no replica can continue (DEBUG CHANGE-REPL-ID)."""
+        raise NotImplementedError
+
+    def forget(self, session: Session) -> None:
+        """A client is gone that was a replica or waits for replicas."""

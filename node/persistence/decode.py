@@ -1,0 +1,371 @@
+"""Reading the RDB format: files (a full sync's, today) and RESTORE payloads. Every length is checked against what is there.
+
+`load` is a generator so that its caller can let others run between keys; it raises RdbError with the offset and the reason for
+whatever is not sound, and never allocates more than the file holds.
+"""
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, Final, final
+
+import lzf
+from mypy_extensions import i64
+
+from cluster.slots import key_slot
+from node.keyspace import Store
+from node.persistence.encode import crc64
+from node.persistence.opcodes import (
+    AUX, ENCODED, EOF, EXPIRETIME, EXPIRETIME_MS, FREQ, FUNCTION2, HASH, HASH_LISTPACK, IDLE, INT8, INT16, INT32,
+    LENGTH_32, LENGTH_64, LIST, LIST_QUICKLIST_2, LZF, MAGIC, MAGIC_VALKEY, QUICKLIST_PACKED, QUICKLIST_PLAIN, RESIZEDB,
+    SELECTDB, SET, SET_INTSET, SET_LISTPACK, SLOT_INFO, STRING, VERSION, ZSET, ZSET_2, ZSET_LISTPACK,
+)  # fmt: skip
+from node.types import intset, listpack, quicklist, zset
+from node.types.hash import hash_from_flat, hash_from_listpack
+from node.types.set import set_from_intset, set_from_listpack, set_from_members
+
+CHUNK: Final = 1 << 20
+EXPANSION_MAX: Final = 1 << 29  # bytes of one compressed string when it is unpacked, as proto-max-bulk-len
+VALKEY_VERSIONS: Final = (80, 89)  # of files with the magic VALKEY
+
+
+class RdbError(Exception):
+    """The bytes are no sound RDB; the text tells the offset and the reason."""
+
+
+@final
+class Reader:
+    """Bytes of a file, bounded by its size, with the checksum of what was consumed."""
+
+    _file: BinaryIO
+    _buf: bytes
+    _pos: i64
+    _base: i64  # offset in the file of _buf[0]
+    size: i64
+    crc: int
+
+    def __init__(self, file: BinaryIO, size: i64) -> None:
+        self._file = file
+        self._buf = b""
+        self._pos = 0
+        self._base = 0
+        self.size = size
+        self.crc = 0
+
+    def offset(self) -> i64:
+        """Of the next byte."""
+        return self._base + self._pos
+
+    def left(self) -> i64:
+        """Bytes to the end of the file."""
+        return self.size - self.offset()
+
+    def error(self, reason: str) -> RdbError:
+        """The exception for something wrong just here."""
+        return RdbError(f"RDB, offset {self.offset()}: {reason}")
+
+    def take(self, n: i64) -> bytes:
+        """The next n bytes."""
+        if n > self.left():
+            raise self.error(f"{n} bytes expected, {self.left()} are left")
+        end = self._pos + n
+        if end <= len(self._buf):
+            data = self._buf[self._pos : end]
+            self._pos = end
+            return data
+        head = self._buf[self._pos :]
+        self._turn()
+        missing = n - len(head)
+        if missing >= CHUNK:
+            body = self._file.read(missing)
+            self._base += len(body)
+            self.crc = crc64(body, self.crc)
+        else:
+            self._buf = self._file.read(CHUNK)
+            body = self._buf[:missing]
+            self._pos = len(body)
+        if len(body) < missing:
+            raise self.error("the file ends early")
+        return head + body
+
+    def _turn(self) -> None:
+        """Account for the buffer, all of which has been taken."""
+        self.crc = crc64(self._buf, self.crc)
+        self._base += len(self._buf)
+        self._buf = b""
+        self._pos = 0
+
+    def checksum(self) -> int:
+        """Of everything taken so far."""
+        return crc64(self._buf[: self._pos], self.crc)
+
+    def byte(self) -> i64:
+        """The next byte."""
+        if self._pos < len(self._buf):
+            n: i64 = self._buf[self._pos]
+            self._pos += 1
+            return n
+        return self.take(1)[0]
+
+    def length(self) -> i64:
+        """A plain length."""
+        n, special = self._length()
+        if special:
+            raise self.error("a special string where a length belongs")
+        return n
+
+    def _length(self) -> tuple[i64, bool]:
+        first = self.byte()
+        kind = first >> 6
+        if kind == 0:
+            return first, False
+        if kind == 1:
+            return ((first & 0x3F) << 8) | self.byte(), False
+        if kind == ENCODED:
+            return first & 0x3F, True
+        if first == LENGTH_32:
+            return int.from_bytes(self.take(4), "big"), False
+        if first == LENGTH_64:
+            n = int.from_bytes(self.take(8), "big")
+            if n >= 1 << 62:
+                raise self.error("a length beyond all bounds")
+            return n, False
+        raise self.error(f"unknown length form {first}")
+
+    def string(self) -> bytes:
+        """A string in any of its forms."""
+        n, special = self._length()
+        if not special:
+            return self.take(n)
+        if n == INT8:
+            return b"%d" % struct.unpack("<b", self.take(1))
+        if n == INT16:
+            return b"%d" % struct.unpack("<h", self.take(2))
+        if n == INT32:
+            return b"%d" % struct.unpack("<i", self.take(4))
+        if n != LZF:
+            raise self.error(f"unknown string form {n}")
+        packed = self.length()
+        size = self.length()
+        if size > EXPANSION_MAX or size > packed * 300 + 64:  # LZF never shrinks by more than 264 to 1
+            raise self.error(f"a compressed string of {packed} bytes claims to hold {size}")
+        try:
+            data = lzf.decompress(self.take(packed), size)
+        except ValueError as error:
+            raise self.error(f"a compressed string is broken: {error}") from None
+        if data is None or len(data) != size:
+            raise self.error("a compressed string is broken")
+        return bytes(data)
+
+    def count(self, least: i64) -> i64:
+        """A number of elements that take at least `least` bytes each."""
+        n = self.length()
+        if n * least > self.left():
+            raise self.error(f"{n} elements can't be in {self.left()} bytes")
+        return n
+
+
+def read_value(r: Reader, kind: i64) -> object:
+    """The value of a type byte."""
+    try:
+        if kind == STRING:
+            return r.string()
+        if kind == LIST_QUICKLIST_2:
+            return _nodes(r)
+        if kind == LIST:
+            return quicklist.from_items([r.string() for _ in range(_some(r, 1))])
+        if kind == HASH:
+            return hash_from_flat([r.string() for _ in range(2 * _some(r, 2))])
+        if kind == HASH_LISTPACK:
+            return hash_from_listpack(listpack.canonical(r.string()))
+        if kind == SET:
+            return set_from_members([r.string() for _ in range(_some(r, 1))])
+        if kind == SET_INTSET:
+            return set_from_intset(r.string())
+        if kind == SET_LISTPACK:
+            return set_from_listpack(listpack.canonical(r.string()))
+        if kind == ZSET_LISTPACK:
+            return _packed_zset(r)
+        if kind in (ZSET, ZSET_2):
+            return _zset(r, kind == ZSET_2)
+    except (listpack.CorruptListpack, intset.CorruptIntset) as error:
+        raise r.error(str(error)) from None
+    raise r.error(f"values of type {kind} are not known to this version")
+
+
+def _some(r: Reader, least: i64) -> i64:
+    """The number of elements of a container, which has at least one."""
+    n = r.count(least)
+    if n == 0:
+        raise r.error("an empty container")
+    return n
+
+
+def _nodes(r: Reader) -> quicklist.List:
+    nodes: list[tuple[bool, bytes]] = []
+    for _ in range(_some(r, 2)):
+        container = r.length()
+        data = r.string()
+        if container == QUICKLIST_PACKED:
+            nodes.append((False, listpack.canonical(data)))
+        elif container == QUICKLIST_PLAIN:
+            nodes.append((True, data))
+        else:
+            raise r.error(f"unknown list node form {container}")
+    made = quicklist.from_nodes(nodes)
+    if made.length == 0:
+        raise r.error("an empty list")
+    return made
+
+
+def _packed_zset(r: Reader) -> zset.ZSet:
+    packed = listpack.canonical(r.string())
+    items = listpack.decode(packed)
+    scores: dict[bytes, float] = {}
+    previous: tuple[float, bytes] | None = None
+    ordered = True
+    for i in range(0, len(items) - 1, 2):
+        try:
+            score = float(items[i + 1])
+        except ValueError:
+            raise r.error("a score is no number") from None
+        if score != score:
+            raise r.error("a score is not a number")
+        ordered = ordered and (previous is None or previous < (score, items[i]))
+        previous = (score, items[i])
+        scores[items[i]] = score
+    if not items or len(scores) * 2 != len(items):
+        raise r.error("members without scores, twice, or none")
+    return zset.from_listpack(packed) if ordered else zset.from_scores(scores)
+
+
+def _zset(r: Reader, binary: bool) -> zset.ZSet:
+    scores: dict[bytes, float] = {}
+    for _ in range(_some(r, 9 if binary else 2)):
+        member = r.string()
+        score = struct.unpack("<d", r.take(8))[0] if binary else _text_score(r)
+        if score != score or member in scores:
+            raise r.error("a score is not a number, or a member is there twice")
+        scores[member] = score
+    return zset.from_scores(scores)
+
+
+def _text_score(r: Reader) -> float:
+    n = r.byte()
+    if n == 253:
+        return float("nan")
+    if n == 254:
+        return float("inf")
+    if n == 255:
+        return float("-inf")
+    try:
+        return float(r.take(n))
+    except ValueError:
+        raise r.error("a score is no number") from None
+
+
+def read_header(r: Reader) -> None:
+    """Magic and version."""
+    magic = r.take(9)
+    known = False
+    if magic.startswith(MAGIC) and magic[5:].isdigit():
+        known = 1 <= int(magic[5:]) <= VERSION
+    elif magic.startswith(MAGIC_VALKEY) and magic[6:].isdigit():
+        known = VALKEY_VERSIONS[0] <= int(magic[6:]) <= VALKEY_VERSIONS[1]
+    if not known:
+        raise r.error(f"no RDB file of a known version: {magic!r}")
+
+
+def load(file: BinaryIO, stores: list[Store], now_ms: i64, drop_expired: bool) -> Iterator[None]:
+    """Put every key of a file into the stores; yields after each key and each database."""
+    r = Reader(file, os.fstat(file.fileno()).st_size)
+    read_header(r)
+    store = stores[0]
+    expire_at: i64 = 0
+    idle: i64 = -1
+    frequency: i64 = -1
+    while True:
+        kind = r.byte()
+        if kind == EXPIRETIME_MS:
+            expire_at = struct.unpack("<q", r.take(8))[0]
+        elif kind == EXPIRETIME:
+            expire_at = struct.unpack("<i", r.take(4))[0] * 1000
+        elif kind == IDLE:
+            idle = r.length()
+        elif kind == FREQ:
+            frequency = r.byte()
+        elif kind == SELECTDB:
+            store = _store(r, stores)
+        elif kind == EOF:
+            _check_end(r)
+            return
+        elif not _skipped(r, kind):
+            key = r.string()
+            value = read_value(r, kind)
+            if not (drop_expired and 0 < expire_at <= now_ms):
+                _keep(store, key, value, expire_at, idle, frequency, now_ms)
+            expire_at, idle, frequency = 0, -1, -1
+            yield
+
+
+def _store(r: Reader, stores: list[Store]) -> Store:
+    number = r.length()
+    if number >= len(stores):
+        raise r.error(f"database {number}, but this node has {len(stores)}; raise `databases`, or leave cluster mode")
+    return stores[number]
+
+
+def _skipped(r: Reader, kind: i64) -> bool:
+    """Read what is no key and of no use here; False when it is a key's type."""
+    if kind == AUX:
+        r.string()
+        r.string()
+    elif kind == RESIZEDB:
+        r.length()
+        r.length()
+    elif kind == SLOT_INFO:
+        r.length()
+        r.length()
+        r.length()
+    elif kind == FUNCTION2:
+        raise r.error("the file holds functions, which this version can't keep")
+    else:
+        return False
+    return True
+
+
+def _keep(store: Store, key: bytes, value: object, expire_at: i64, idle: i64, frequency: i64, now_ms: i64) -> None:
+    slot = key_slot(key)
+    store.put(slot, key, value)
+    if expire_at > 0:
+        store.set_expire(slot, key, expire_at)
+    if idle >= 0:
+        store.set_clock(slot, key, (now_ms // 1000 - idle) & 0xFFFFFF)
+    elif frequency >= 0:
+        store.set_clock(slot, key, (((now_ms // 60000) & 0xFFFF) << 8) | frequency)
+
+
+def _check_end(r: Reader) -> None:
+    wanted = r.checksum()
+    given = int.from_bytes(r.take(8), "little")
+    if given not in (0, wanted):  # 0: written without checksum
+        raise r.error("the checksum is wrong")
+
+
+def restore(payload: bytes) -> object:
+    """The value of a DUMP payload; raises RdbError when version, checksum or content is wrong."""
+    if len(payload) < 10:
+        raise RdbError("the payload is shorter than its trailer")
+    version = int.from_bytes(payload[-10:-8], "little")
+    if version > VERSION and not VALKEY_VERSIONS[0] <= version <= VALKEY_VERSIONS[1]:
+        raise RdbError(f"a payload of RDB version {version}")
+    given = int.from_bytes(payload[-8:], "little")
+    if given not in (0, crc64(payload[:-8])):
+        raise RdbError("the payload's checksum is wrong")
+    body = payload[:-10]
+    r = Reader(io.BytesIO(body), len(body))
+    value = read_value(r, r.byte())
+    if r.left():
+        raise r.error("bytes are left after the value")
+    return value

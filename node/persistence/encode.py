@@ -1,0 +1,192 @@
+"""Values and keys in the RDB format (version 11), and the payload of DUMP."""
+
+from typing import Final
+
+import anycrc
+import lzf
+from librt.strings import BytesWriter, write_f64_le, write_i16_le, write_i64_le
+from mypy_extensions import i64
+
+from node.numbers import is_int, to_int
+from node.persistence.opcodes import (
+    AUX, EOF, EXPIRETIME_MS, FREQ, HASH, HASH_LISTPACK, IDLE, LENGTH_32, LENGTH_64, LIST_QUICKLIST_2, LZF, MAGIC,
+    QUICKLIST_PACKED, QUICKLIST_PLAIN, SELECTDB, SET, SET_INTSET, SET_LISTPACK, STRING, VERSION, ZSET_2, ZSET_LISTPACK,
+)  # fmt: skip
+from node.types.hash import Hash
+from node.types.quicklist import List
+from node.types.set import INTSET, LISTPACK, Set
+from node.types.zset import ZSet
+
+COMPRESS_FROM: Final = 21  # bytes: shorter strings are never smaller compressed (Valkey's bound)
+
+_crc64: Final = anycrc.Model("CRC64-REDIS")
+
+
+def crc64(data: bytes, crc: int = 0) -> int:
+    """The checksum of RDB files and DUMP payloads, continued from `crc`."""
+    return int(_crc64.calc(data, crc))
+
+
+def write_length(w: BytesWriter, n: i64) -> None:
+    """A length: 1, 2, 5 or 9 bytes, big endian."""
+    if n < 64:
+        w.append(n)
+    elif n < 16384:
+        w.append(0x40 | (n >> 8))
+        w.append(n & 0xFF)
+    elif n < 1 << 32:
+        w.append(LENGTH_32)
+        w.write(int(n).to_bytes(4, "big"))
+    else:
+        w.append(LENGTH_64)
+        w.write(int(n).to_bytes(8, "big"))
+
+
+def write_string(w: BytesWriter, value: bytes, compress: bool) -> None:
+    """A string: as an integer where that is shorter, else compressed where that helps, else as it is."""
+    size: i64 = len(value)
+    if size <= 11 and is_int(value) and _write_integer(w, to_int(value)):
+        return
+    if compress and size >= COMPRESS_FROM:
+        packed = lzf.compress(value, size - 4)
+        if packed is not None:
+            w.append(0xC0 | LZF)
+            write_length(w, len(packed))
+            write_length(w, size)
+            w.write(packed)
+            return
+    write_length(w, size)
+    w.write(value)
+
+
+def _write_integer(w: BytesWriter, n: i64) -> bool:
+    if -128 <= n <= 127:
+        w.append(0xC0)
+        w.append(n & 0xFF)
+    elif -32768 <= n <= 32767:
+        w.append(0xC1)
+        w.append(n & 0xFF)
+        w.append((n >> 8) & 0xFF)
+    elif -(1 << 31) <= n < 1 << 31:
+        w.append(0xC2)
+        w.write(int(n).to_bytes(4, "little", signed=True))
+    else:
+        return False
+    return True
+
+
+def value_type(value: object) -> i64:
+    """The RDB type of a value as it is encoded now."""
+    if isinstance(value, bytes):
+        return STRING
+    if isinstance(value, List):
+        return LIST_QUICKLIST_2
+    if isinstance(value, Hash):
+        return HASH_LISTPACK if value.table is None else HASH
+    if isinstance(value, Set):
+        return SET_INTSET if value.kind == INTSET else SET_LISTPACK if value.kind == LISTPACK else SET
+    if isinstance(value, ZSet):
+        return ZSET_LISTPACK if value.order is None else ZSET_2
+    raise TypeError(type(value).__name__)
+
+
+def write_value(w: BytesWriter, value: object, compress: bool) -> None:
+    """The value after its type byte."""
+    if isinstance(value, bytes):
+        write_string(w, value, compress)
+    elif isinstance(value, List):
+        _write_list(w, value, compress)
+    elif isinstance(value, Hash):
+        if value.table is None:
+            write_string(w, value.packed, compress)
+            return
+        flat = value.flat()
+        write_length(w, len(flat) // 2)
+        for item in flat:
+            write_string(w, item, compress)
+    elif isinstance(value, Set):
+        if value.kind == INTSET or value.kind == LISTPACK:
+            write_string(w, value.packed, compress)
+            return
+        members = value.members()
+        write_length(w, len(members))
+        for member in members:
+            write_string(w, member, compress)
+    elif isinstance(value, ZSet):
+        _write_zset(w, value, compress)
+    else:
+        raise TypeError(type(value).__name__)
+
+
+def _write_list(w: BytesWriter, value: List, compress: bool) -> None:
+    nodes = value.to_nodes()
+    write_length(w, len(nodes))
+    for plain, data in nodes:
+        write_length(w, QUICKLIST_PLAIN if plain else QUICKLIST_PACKED)
+        write_string(w, data, compress)
+
+
+def _write_zset(w: BytesWriter, value: ZSet, compress: bool) -> None:
+    if value.order is None:
+        write_string(w, value.packed, compress)
+        return
+    members: list[bytes] = []
+    scores: list[float] = []
+    value.collect(0, value.count, members, scores)
+    write_length(w, value.count)
+    i: i64 = value.count - 1
+    while i >= 0:  # from the highest score down, as Valkey does: a loader then inserts at the head
+        write_string(w, members[i], compress)
+        write_f64_le(w, scores[i])
+        i -= 1
+
+
+def write_key(w: BytesWriter, key: bytes, value: object, expire_at: i64, idle: i64, frequency: i64, compress: bool) -> None:
+    """One key with what belongs to it; `expire_at` 0: never, `idle` (seconds) and `frequency` -1: not kept."""
+    if expire_at > 0:
+        w.append(EXPIRETIME_MS)
+        write_i64_le(w, expire_at)
+    if idle >= 0:
+        w.append(IDLE)
+        write_length(w, idle)
+    elif frequency >= 0:
+        w.append(FREQ)
+        w.append(frequency)
+    w.append(value_type(value))
+    write_string(w, key, compress)
+    write_value(w, value, compress)
+
+
+def header(fields: dict[bytes, bytes]) -> bytes:
+    """The beginning of a file: magic, version, auxiliary fields."""
+    w = BytesWriter()
+    w.write(MAGIC)
+    w.write(b"%04d" % VERSION)
+    for name, value in fields.items():
+        w.append(AUX)
+        write_string(w, name, False)
+        write_string(w, value, False)
+    return w.getvalue()
+
+
+def select(dbid: i64) -> bytes:
+    """From here on keys belong to this database."""
+    w = BytesWriter()
+    w.append(SELECTDB)
+    write_length(w, dbid)
+    return w.getvalue()
+
+
+def trailer(crc: int) -> bytes:
+    """The end of a file whose bytes so far have this checksum (the EOF byte is added to it here)."""
+    return bytes([EOF]) + crc64(bytes([EOF]), crc).to_bytes(8, "little")
+
+
+def dump(value: object) -> bytes:
+    """The payload of DUMP: type, value, RDB version, checksum."""
+    w = BytesWriter()
+    w.append(value_type(value))
+    write_value(w, value, True)
+    write_i16_le(w, VERSION)
+    body = w.getvalue()
+    return body + crc64(body).to_bytes(8, "little")

@@ -1,0 +1,52 @@
+"""Numbers of the RDB format that reach disk and wire: they may be added to, never changed (tests hold a golden table).
+
+Source: Valkey's rdb.h. Version 11 is what Redis 7.2 and Valkey 8 write and read.
+"""
+
+from typing import Final
+
+MAGIC: Final = b"REDIS"
+MAGIC_VALKEY: Final = b"VALKEY"
+VERSION: Final = 11
+
+# --- value types
+STRING: Final = 0
+LIST: Final = 1
+SET: Final = 2
+ZSET: Final = 3  # scores as text
+HASH: Final = 4
+ZSET_2: Final = 5  # scores as binary doubles
+LIST_ZIPLIST: Final = 10
+SET_INTSET: Final = 11
+ZSET_ZIPLIST: Final = 12
+HASH_ZIPLIST: Final = 13
+LIST_QUICKLIST: Final = 14
+HASH_LISTPACK: Final = 16
+ZSET_LISTPACK: Final = 17
+LIST_QUICKLIST_2: Final = 18
+SET_LISTPACK: Final = 20
+
+# --- opcodes
+SLOT_INFO: Final = 244
+FUNCTION2: Final = 245
+MODULE_AUX: Final = 247
+IDLE: Final = 248
+FREQ: Final = 249
+AUX: Final = 250
+RESIZEDB: Final = 251
+EXPIRETIME_MS: Final = 252
+EXPIRETIME: Final = 253
+SELECTDB: Final = 254
+EOF: Final = 255
+
+# --- lengths: two bits say how many bytes follow
+LENGTH_32: Final = 0x80
+LENGTH_64: Final = 0x81
+ENCODED: Final = 3  # the other six bits say which special string it is
+INT8: Final = 0
+INT16: Final = 1
+INT32: Final = 2
+LZF: Final = 3
+
+QUICKLIST_PLAIN: Final = 1
+QUICKLIST_PACKED: Final = 2
