@@ -138,7 +138,7 @@ def test_key_positions(request_text: bytes, places: list[int]) -> None:
 
 @pytest.mark.parametrize(
     "request_text",
-    [b"lmpop 0 a left", b"lmpop 4 a left", b"lmpop -1 a", b"lmpop", b"zunionstore d x a", b"lmpop 9999999999999999999 a"],
+    [b"lmpop 0 a left", b"lmpop 4 a left", b"lmpop -1 a", b"zunionstore d x a", b"lmpop 9999999999999999999 a"],
 )
 def test_malformed_counts_are_errors(request_text: bytes) -> None:
     """A count that is no count, or more than there are arguments, raises with Valkey's text."""
