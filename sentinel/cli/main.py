@@ -1,0 +1,215 @@
+"""The command `kvorum`: up, down, status, failover, info.
+
+Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments or blueprint, 3 nothing runs here.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, NoReturn, ParamSpec, TypeVar
+
+import click
+import msgspec
+import trio
+from rich.console import Console
+
+from cluster import blueprint as blueprints
+from cluster import slots
+from cluster.agent import report, status
+from cluster.agent.down import down as stop_agent
+from cluster.agent.home import Home, HomeError, default_folder
+from cluster.agent.identity import IdentityError
+from cluster.agent.ports import PortError
+from cluster.agent.up import Observer, StartError
+from cluster.agent.up import up as run_agent
+from cluster.version import KVORUM_VERSION, VALKEY_VERSION
+from sentinel.cli import progress, show
+
+FAILED: Final = 1
+WRONG: Final = 2
+NOTHING: Final = 3
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_KNOWN_ERRORS: Final = (HomeError, PortError, IdentityError, StartError, status.StatusError, OSError)
+
+
+def fail(text: str, code: int = FAILED) -> NoReturn:
+    """Say what is wrong on standard error, and exit."""
+    click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(text, err=True)
+    sys.exit(code)
+
+
+def _run(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run something on trio; an expected error becomes a message and an exit status."""
+    try:
+        return trio.run(functools.partial(work, *args, **kwargs))
+    except BaseException as error:
+        cause: BaseException = error
+        while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        if isinstance(cause, _KNOWN_ERRORS):
+            fail(str(cause))
+        if isinstance(cause, KeyboardInterrupt):
+            sys.exit(128 + signal.SIGINT)
+        raise
+
+
+def _running(home: Home) -> report.Running:
+    """What runs on this data directory; exits when nothing does."""
+    try:
+        running = report.load(home)
+    except HomeError as error:
+        fail(str(error))
+    if running is None and home.holder() is not None:
+        fail("the services are still starting; try again in a moment", NOTHING)
+    if running is None:
+        fail(f"nothing runs on {home.folder}. Start it by 'kvorum up', or name another directory by --home", NOTHING)
+    return running
+
+
+def _home(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Home:
+    return Home((value or default_folder()).absolute())
+
+
+home_option = click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    callback=_home,
+    help="Data directory.  [default: $KVORUM_HOME, else ./.kvorum]",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON, for scripts.")
+port_type = click.IntRange(1, 65535)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(KVORUM_VERSION, "--version", prog_name="kvorum")
+def main() -> None:
+    """Run and steer your own key-value service: Valkey on the wire, sharded, replicated, watched."""
+
+
+@main.command()
+@click.argument("blueprint", metavar="[FILE]", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--port", type=port_type, help="Port of the internal endpoint.  [default: 6379]")
+@click.option("--external-port", type=port_type, help="Port of the external TLS endpoint.  [default: 6380]")
+@json_option
+@home_option
+def up(blueprint: Path | None, port: int | None, external_port: int | None, as_json: bool, home: Home) -> None:
+    """Start the services of a blueprint and keep them running until Ctrl-C.
+
+    FILE is a blueprint; without one, kvorum.yaml in this folder if it is there, else one service 'cache' of three
+    shards with a replica each.
+    """
+    if blueprint is None and Path("kvorum.yaml").exists():
+        blueprint = Path("kvorum.yaml")
+    declared = _read(blueprint)
+    try:
+        declared = blueprints.with_ports(declared, port, external_port)
+    except ValueError as error:
+        fail(str(error), WRONG)
+    observer = _observer(as_json)
+    try:
+        _run(run_agent, declared, home, observer)
+    finally:
+        if isinstance(observer, progress.Screen):
+            observer.close()
+    observer.message("stopped")
+
+
+def _read(path: Path | None) -> blueprints.Blueprint:
+    """The declared services; exits with every mistake of the file."""
+    if path is None:
+        return blueprints.default_blueprint()
+    try:
+        declared = blueprints.read(path)
+    except OSError as error:
+        fail(f"cannot read the blueprint {path}: {error.strerror}", WRONG)
+    except blueprints.BlueprintError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        count = len(error.problems)
+        fail(f"{count} mistake{'s' if count > 1 else ''} in {path}; nothing was started", WRONG)
+    for problem in declared.warnings:
+        click.secho("warning: ", fg="yellow", err=True, nl=False)
+        click.echo(str(problem), err=True)
+    return declared
+
+
+def _observer(as_json: bool) -> Observer:
+    if as_json:
+        return progress.Json(Console(stderr=True), click.echo)
+    console = Console()
+    return progress.Screen(console) if console.is_terminal else progress.Lines(console)
+
+
+@main.command()
+@home_option
+def down(home: Home) -> None:
+    """Stop what runs, and wait until it has."""
+    pid = _run(stop_agent, home)
+    click.echo(f"nothing runs on {home.folder}" if pid is None else f"stopped (pid {pid})")
+
+
+@main.command("status")
+@json_option
+@click.option("--include-sensitive-connection-info", "secrets", is_flag=True, help="Show passwords in URLs.")
+@home_option
+def show_status(as_json: bool, secrets: bool, home: Home) -> None:
+    """Show services, shards, roles, offsets, lag, memory and clients.
+
+    Exit status 0 when all is available or degraded, 1 when a service is unavailable, 3 when nothing runs.
+    """
+    found = _run(status.gather, _running(home))
+    if as_json:
+        services = tuple(
+            msgspec.structs.replace(one, external_url=one.external_url and show.masked(one.external_url))
+            for one in found.services
+        )
+        found = found if secrets else msgspec.structs.replace(found, services=services)
+        click.echo(msgspec.json.encode(found))
+    else:
+        show.status(Console(), found, secrets=secrets)
+    sys.exit(FAILED if found.state == "unavailable" else 0)
+
+
+@main.command()
+@click.argument("service")
+@click.argument("shard")
+@click.option("--timeout", type=click.FloatRange(1, 3600), default=60.0, show_default=True, help="Seconds to wait.")
+@home_option
+def failover(service: str, shard: str, timeout: float, home: Home) -> None:
+    """Promote a replica of SHARD (its index or name) of SERVICE, and wait until it leads."""
+    old, new, seconds = _run(status.failover, _running(home), service, shard, timeout)
+    click.echo(f"{new} is the primary now, in the place of {old}; it took {seconds:.2f} s")
+
+
+@main.command()
+@json_option
+def info(as_json: bool) -> None:
+    """Show versions, and whether the engine is compiled."""
+    compiled = not str(slots.__file__).endswith(".py")
+    facts = {
+        "kvorum": KVORUM_VERSION,
+        "valkey": VALKEY_VERSION,
+        "engine": "compiled" if compiled else "interpreted",
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+    if as_json:
+        click.echo(msgspec.json.encode(facts))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name + ':':10}{value}")
+    if not compiled:
+        click.echo("The interpreted engine is several times slower; install a C compiler, then Kvorum again.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""How things look: tables and colours on a terminal, plain lines elsewhere. Presentation alone: nothing is asked here."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from cluster.agent.report import Running, RunningService
+from cluster.agent.status import NodeStatus, ServiceStatus, Status
+
+_COLOURS: Final = {
+    "available": "green",
+    "online": "green",
+    "ready": "green",
+    "degraded": "yellow",
+    "syncing": "yellow",
+    "loading": "yellow",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "waiting": "dim",
+    "stopped": "dim",
+    "unavailable": "bold red",
+    "down": "bold red",
+    "dead": "bold red",
+}
+_PASSWORD: Final = re.compile(r"(://[^:@/]*:)[^@/]+@")
+
+
+def coloured(state: str) -> Text:
+    """A state in its colour."""
+    return Text(state, style=_COLOURS.get(state, ""))
+
+
+def masked(url: str | None) -> str:
+    """A URL without its password; 'closed' for none."""
+    return "closed: the allowlist is empty" if url is None else _PASSWORD.sub(r"\1********@", url)
+
+
+def size(count: int | None) -> str:
+    """Bytes for people: 12.5 MB."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in ("B", "KB", "MB", "GB"):
+        if value < 1024 or unit == "GB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def number(count: int | None) -> str:
+    """A number with its thousands set apart, or a dash."""
+    return "-" if count is None else f"{count:,}"
+
+
+def plain(console: Console, text: str = "") -> None:
+    """A line as it is: no markup, no wrapping, so that it can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def ready(console: Console, running: Running) -> None:
+    """What `kvorum up` prints when everything is up."""
+    nodes = sum(process.kind == "node" for process in running.processes)
+    parts = ((len(running.services), "service"), (nodes, "node"), (len(running.sentinels), "sentinel"))
+    count = ", ".join(_many(*part) for part in parts)
+    plain(console)
+    console.print(f"[bold green]Kvorum is ready[/]: {count}.", highlight=False)
+    for service in running.services:
+        plain(console)
+        console.print(f"  [bold]{escape(service.name)}[/]  [dim]{_shape(service)}[/]", highlight=False)
+        plain(console, f"    internal   {service.internal_url}")
+        if service.external_url is None:
+            plain(console, "    external   closed: add an entry to ipAllowList in the blueprint to open it")
+        else:
+            plain(console, f"    external   {service.external_url}")
+            plain(console, f"    allowed    {', '.join(service.allow)}")
+        plain(console, f"    try it     {service.redis_cli}")
+    plain(console)
+    plain(console, f"  sentinels    {' '.join(running.sentinels)}")
+    plain(console, f"  CA file      {running.ca_file}")
+    plain(console, f"  data         {running.home}")
+    plain(console)
+    console.print(
+        "Ctrl-C stops everything. From elsewhere: [bold]kvorum status[/], [bold]kvorum down[/].", highlight=False
+    )
+
+
+def _shape(service: RunningService) -> str:
+    shards = _many(service.shards, "shard")
+    return f"{service.plan}, {service.policy}, {shards}, {_many(service.replicas, 'replica')} each"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def status(console: Console, found: Status, *, secrets: bool) -> None:
+    """What `kvorum status` prints."""
+    for service in found.services:
+        _service(console, service, secrets)
+    table = Table("sentinel", "address", "state", box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for sentinel in found.sentinels:
+        table.add_row(sentinel.name, sentinel.address, coloured(sentinel.state))
+    console.print(table)
+
+
+def _service(console: Console, service: ServiceStatus, secrets: bool) -> None:
+    title = Text.assemble((service.name, "bold"), "  ", coloured(service.state), (f"  {service.plan}", "dim"))
+    title.append(f", {service.policy}", "dim")
+    console.print(title)
+    plain(console, f"internal {service.internal_url}")
+    plain(
+        console,
+        f"external {service.external_url if secrets and service.external_url else masked(service.external_url)}",
+    )
+    if service.proxy != "online":
+        console.print(Text.assemble("the proxy is ", coloured(service.proxy)))
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in ("shard", "slots", "node", "address", "role", "state"):
+        table.add_column(column)
+    for column in ("offset", "lag", "memory", "keys", "clients"):
+        table.add_column(column, justify="right")
+    for shard in service.shards:
+        for index, node in enumerate(shard.nodes):
+            first = (shard.name, shard.slots) if index == 0 else ("", "")
+            table.add_row(*first, *_node(node))
+    console.print(table)
+    plain(console)
+
+
+def _node(node: NodeStatus) -> tuple[str | Text, ...]:
+    role = Text(node.role, style="bold" if node.role == "primary" else "")
+    memory = size(node.memory) + (f" / {size(node.maxmemory)}" if node.maxmemory else "")
+    lag = "-" if node.lag is None else size(node.lag)
+    numbers = (number(node.offset), lag, memory, number(node.keys), number(node.clients))
+    return (node.name, node.address, role, coloured(node.state), *numbers)
