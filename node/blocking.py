@@ -1,7 +1,7 @@
 """Who waits for which keys: the records of blocked sessions, first come first served, and when their time is up.
 
-Pure bookkeeping; `node.waiting` acts on it. A session waits for several keys of one database at once and for one type of
-value. `signal` notes that a key may serve somebody; it costs nothing while nobody waits for that key.
+Pure bookkeeping; `node.waiting` acts on it. A session waits for several keys of one database at once and for one type
+of value. `signal` notes that a key may serve somebody; it costs nothing while nobody waits for that key.
 """
 
 import heapq

@@ -1,7 +1,7 @@
 """Blocking: sessions are stopped, served when a key has a value, answered when their time is up or somebody says so.
 
-A blocked session's command is kept and executed again when one of its keys holds a value of the right type; it then finds
-the value and answers as if it had come at that moment. What is propagated is what it did then (BLPOP as LPOP).
+A blocked session's command is kept and executed again when one of its keys holds a value of the right type; it then
+finds the value and answers as if it had come at that moment. What is propagated is what it did then (BLPOP as LPOP).
 """
 
 from collections.abc import Callable
@@ -18,9 +18,7 @@ from node.numbers import I64_MAX, LongDouble, NotANumber, parse_long_double
 from node.session import Session
 
 UNBLOCKED: Final = b"UNBLOCKED client unblocked via CLIENT UNBLOCK"
-ROLE_CHANGED: Final = (
-    b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
-)
+ROLE_CHANGED: Final = b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
 
 
 def deadline_of(e: Engine, timeout: bytes) -> i64:
@@ -30,7 +28,7 @@ def deadline_of(e: Engine, timeout: bytes) -> i64:
     except NotANumber:
         raise CommandError(b"ERR timeout is not a float or out of range") from None
     if seconds.infinite:
-        raise CommandError(b"ERR timeout is not a float or out of range")
+        raise CommandError(b"ERR timeout is out of range" if seconds.mantissa > 0 else b"ERR timeout is negative")
     ms = _milliseconds(seconds)
     if ms > I64_MAX:
         raise CommandError(b"ERR timeout is out of range")
