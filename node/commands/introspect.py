@@ -51,7 +51,7 @@ def _write_info(s: Session, rows: list[Command] | list[Command | None]) -> None:
     s.reply.array(len(rows))
     for row in rows:
         if row is None:
-            s.reply.null_array()
+            s.reply.null()
         else:
             s.reply.raw(render_info(row, s.reply.resp3))
 
