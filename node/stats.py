@@ -87,11 +87,14 @@ class Stats:
     net_output_base: i64
     hits_base: i64
     misses_base: i64
-    peak_memory: i64
-    startup_memory: i64
+    peak_memory: i64  # bytes, as Engine.used_memory counts them
+    last_save_ms: i64  # of the dataset on disk; the start while there is none
+    run_id: str  # 40 hex digits, anew at each start
 
-    def __init__(self, started_ms: i64) -> None:
+    def __init__(self, started_ms: i64, run_id: str = "0" * 40) -> None:
         self.started_ms = started_ms
+        self.last_save_ms = started_ms
+        self.run_id = run_id
         self.errors = {}
         self.ops = Rate()
         self.input_rate = Rate()
@@ -101,7 +104,6 @@ class Stats:
         self.hits_base = 0
         self.misses_base = 0
         self.peak_memory = 0
-        self.startup_memory = 0
         self._clear()
 
     def _clear(self) -> None:

@@ -1,0 +1,189 @@
+"""The server family without INFO, CONFIG and DEBUG: whole databases, time, role, memory, shutdown."""
+
+from node.commands.connection import integer
+from node.engine import Engine, Handler
+from node.errors import DB_OUT_OF_RANGE, NOT_AN_INTEGER, SYNTAX, CommandError
+from node.session import Session
+
+_SAMPLES = 5  # elements that MEMORY USAGE measures unless told otherwise
+
+
+def dbsize(e: Engine, s: Session, args: list[bytes]) -> None:
+    """DBSIZE."""
+    s.reply.integer(s.store.count())
+
+
+# --- emptying and swapping
+def flushdb(e: Engine, s: Session, args: list[bytes]) -> None:
+    """FLUSHDB [ASYNC|SYNC]."""
+    _check_flush(args)
+    removed = _empty(e, s.dbid)
+    e.dirty += removed
+    if removed == 0:
+        e.replace_with(args)  # a replica may hold keys where we hold none
+    s.reply.ok()
+
+
+def flushall(e: Engine, s: Session, args: list[bytes]) -> None:
+    """FLUSHALL [ASYNC|SYNC]."""
+    _check_flush(args)
+    for dbid in range(len(e.stores)):
+        e.dirty += _empty(e, dbid)
+    e.dirty += 1
+    s.reply.ok()
+
+
+def _check_flush(args: list[bytes]) -> None:
+    """ASYNC and SYNC are both taken: the memory of a dropped table is given back at once, in either mode."""
+    if len(args) > 2 or (len(args) == 2 and args[1].lower() not in (b"async", b"sync")):
+        raise CommandError(SYNTAX)
+
+
+def _empty(e: Engine, dbid: int) -> int:
+    """Remove every key of a database; returns how many there were."""
+    store = e.stores[dbid]
+    count = store.count()
+    if count:
+        if len(e.watched) > 0:
+            e.break_all_watches(dbid)
+        store.clear()
+    return count
+
+
+def swapdb(e: Engine, s: Session, args: list[bytes]) -> None:
+    """SWAPDB index1 index2: every client sees the other database's keys from now on."""
+    if e.settings.cluster_enabled:
+        raise CommandError(b"ERR SWAPDB is not allowed in cluster mode")
+    first, second = integer(args[1]), integer(args[2])
+    if first is None or not -(2**31) <= first < 2**31:
+        raise CommandError(b"ERR invalid first DB index")
+    if second is None or not -(2**31) <= second < 2**31:
+        raise CommandError(b"ERR invalid second DB index")
+    if not (0 <= first < len(e.stores) and 0 <= second < len(e.stores)):
+        raise CommandError(DB_OUT_OF_RANGE)
+    if first != second:
+        _swap(e, s, first, second)
+    e.dirty += 1
+    s.reply.ok()
+
+
+def _swap(e: Engine, s: Session, first: int, second: int) -> None:
+    """Exchange two stores. A watched key breaks its WATCH when it exists in either database."""
+    watched = len(e.watched) > 0
+    if watched:
+        e.break_all_watches(first)
+        e.break_all_watches(second)
+    stores = e.stores
+    stores[first], stores[second] = stores[second], stores[first]
+    if watched:
+        e.break_all_watches(first)
+        e.break_all_watches(second)
+    s.store = stores[s.dbid]
+    for other in e.sessions.values():
+        other.store = stores[other.dbid]
+    if e.blocking.count > 0:
+        e.blocking.signal_all(first)
+        e.blocking.signal_all(second)
+
+
+# --- facts
+def time(e: Engine, s: Session, args: list[bytes]) -> None:
+    """TIME: seconds and microseconds."""
+    seconds, rest = divmod(int(e.now_us), 1_000_000)
+    s.reply.bulks([b"%d" % seconds, b"%d" % rest])
+
+
+def lastsave(e: Engine, s: Session, args: list[bytes]) -> None:
+    """LASTSAVE."""
+    s.reply.integer(e.stats.last_save_ms // 1000)
+
+
+def role(e: Engine, s: Session, args: list[bytes]) -> None:
+    """ROLE."""
+    w = s.reply
+    replication = e.replication
+    if replication.primary:
+        replicas = [entry for entry in replication.replicas() if entry[2] == "online"]
+        w.array(3)
+        w.bulk(b"master")
+        w.integer(replication.offset())
+        w.array(len(replicas))
+        for address, port, _state, acked, _lag in replicas:
+            w.bulks([address.encode(), b"%d" % port, b"%d" % acked])
+    else:
+        w.array(5)
+        w.bulk(b"slave")
+        w.bulk(replication.primary_host.encode())
+        w.integer(replication.primary_port)
+        w.bulk(replication.link_state)
+        w.integer(replication.offset() if replication.link_up else -1)
+
+
+def memory_usage(e: Engine, s: Session, args: list[bytes]) -> None:
+    """MEMORY USAGE key [SAMPLES count]."""
+    samples = _SAMPLES
+    i = 3
+    while i < len(args):
+        if args[i].lower() != b"samples" or i + 1 >= len(args):
+            raise CommandError(SYNTAX)
+        wanted = integer(args[i + 1])
+        if wanted is None:
+            raise CommandError(NOT_AN_INTEGER)
+        if wanted < 0:
+            raise CommandError(SYNTAX)
+        samples = wanted
+        i += 2
+    size = s.store.key_bytes(e.slot, args[2], samples)
+    if size < 0:
+        s.reply.null()
+    else:
+        s.reply.integer(size)
+
+
+MEMORY_HELP = [
+    b"MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    b"USAGE <key> [SAMPLES <count>]",
+    b"    Tell the bytes used by <key> and its value. Of a collection <count> elements are",
+    b"    measured (default: 5, 0 means all).",
+    b"HELP",
+    b"    Print this help.",
+]
+
+
+def memory_help(e: Engine, s: Session, args: list[bytes]) -> None:
+    """MEMORY HELP."""
+    s.reply.array(len(MEMORY_HELP))
+    for line in MEMORY_HELP:
+        s.reply.simple(line)
+
+
+# --- the end
+def shutdown(e: Engine, s: Session, args: list[bytes]) -> None:
+    """SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [SAFE] | ABORT: the connection just ends when it succeeds."""
+    words = [word.lower() for word in args[1:]]
+    unknown = [word for word in words if word not in (b"nosave", b"save", b"now", b"force", b"safe", b"abort")]
+    if unknown or (b"abort" in words and len(words) > 1) or (b"save" in words and b"nosave" in words):
+        raise CommandError(SYNTAX)
+    if b"abort" in words:
+        if not e.shutdown_asked:
+            raise CommandError(b"ERR No shutdown in progress.")
+        e.shutdown_asked = False
+        s.reply.ok()
+        return
+    if b"save" in words and b"force" not in words:
+        raise CommandError(b"ERR Errors trying to SHUTDOWN. Check logs.")  # there is no snapshot on disk to write yet
+    e.shutdown_asked = True
+
+
+HANDLERS: dict[bytes, Handler] = {
+    b"dbsize": dbsize,
+    b"flushdb": flushdb,
+    b"flushall": flushall,
+    b"swapdb": swapdb,
+    b"time": time,
+    b"lastsave": lastsave,
+    b"role": role,
+    b"memory|usage": memory_usage,
+    b"memory|help": memory_help,
+    b"shutdown": shutdown,
+}

@@ -1,0 +1,18 @@
+"""Carries the encoding limits of the settings to where the types read them, at the start and after each change."""
+
+from node.settings import Settings
+from node.types import hash as hashes
+from node.types import listnode, zset
+from node.types import set as sets
+
+
+def tune(settings: Settings) -> None:
+    """Values that exist keep their encoding until they change, as in Valkey."""
+    hashes.LIMITS.entries = settings.hash_max_listpack_entries
+    hashes.LIMITS.value = settings.hash_max_listpack_value
+    sets.LIMITS.intset_entries = settings.set_max_intset_entries
+    sets.LIMITS.listpack_entries = settings.set_max_listpack_entries
+    sets.LIMITS.listpack_value = settings.set_max_listpack_value
+    zset.LIMITS.entries = settings.zset_max_listpack_entries
+    zset.LIMITS.value = settings.zset_max_listpack_value
+    listnode.LIMITS.fill = settings.list_max_listpack_size
