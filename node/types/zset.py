@@ -1,15 +1,18 @@
-"""Sorted sets: `listpack` encoding while small, else `skiplist`: a dict from member to score, and blocks in order.
+"""Sorted sets: `listpack` encoding while small, else `skiplist`: a table of scores by member, and blocks in order.
 
 (Valkey's name of the second encoding is kept; the order is held in blocks, see `node.types.zblocks`.) All questions
 about order are answered in ranks, 0 for the lowest; a range is a pair of ranks, the second exclusive.
 """
 
-from typing import Final, final
+from random import Random
+from typing import Final, cast, final
 
 from mypy_extensions import i64, mypyc_attr
 
 from node.keyspace import Value
 from node.types import listpack, zpacked
+from node.types.scan import ScanDict, bytes_cost
+from node.types.scan import below as random_below
 from node.types.zblocks import SortedBlocks
 
 NO_SCORE: Final = float("nan")  # no member has it: NaN is refused as a score
@@ -34,13 +37,15 @@ class ZSetLimits:
 
 LIMITS: Final = ZSetLimits()
 
+_NOTHING: Final = ScanDict()  # stands for the table of a small set; never written
+
 
 @final
 class ZSet(Value):
     """A sorted set value; a listpack in `packed` as long as `order` is None."""
 
     packed: bytes
-    scores: dict[bytes, float]
+    scores: ScanDict  # to floats; in use while `order` is there
     order: SortedBlocks | None
     count: i64
     weight: i64  # bytes of the member objects while `order` is there
@@ -97,14 +102,14 @@ class ZSet(Value):
     def _fill(self, members: list[bytes], values: list[float]) -> None:
         """Take over elements that are in order."""
         order = SortedBlocks()
-        scores: dict[bytes, float] = {}
+        scores = ScanDict()
         weight: i64 = 0
         i: i64 = 0
         while i < len(members):
             member = members[i]
             order.append_last(values[i], member)
-            scores[member] = values[i]
-            weight += _cost(member)
+            scores.put(member, values[i])
+            weight += bytes_cost(len(member))
             i += 1
         self.order = order
         self.scores = scores
@@ -136,14 +141,18 @@ class ZSet(Value):
     def get(self, member: bytes) -> float:
         """The score of a member, NO_SCORE (which is not equal to itself) when it is not there."""
         if self.order is not None:
-            return self.scores.get(member, NO_SCORE)
+            return self._score_in_table(member)
         pos = zpacked.find(self.packed, member)
         return NO_SCORE if pos < 0 else zpacked.score_of(self.packed, pos)
+
+    def _score_in_table(self, member: bytes) -> float:
+        score = self.scores.get(member)
+        return NO_SCORE if score is None else cast(float, score)
 
     def has(self, member: bytes) -> bool:
         """Whether the member is there."""
         if self.order is not None:
-            return member in self.scores
+            return self.scores.has(member)
         return zpacked.find(self.packed, member) >= 0
 
     def put(self, member: bytes, score: float) -> None:
@@ -160,15 +169,15 @@ class ZSet(Value):
             self.expand()
         order = self.order
         assert order is not None
-        old = self.scores.get(member, NO_SCORE)
+        old = self._score_in_table(member)
         if old == old:
             if old != score:
                 order.insert(score, order.remove(old, member))
-                self.scores[member] = score
+                self.scores.put(member, score)
             return
         order.insert(score, member)
-        self.scores[member] = score
-        self.weight += _cost(member)
+        self.scores.put(member, score)
+        self.weight += bytes_cost(len(member))
         self.count += 1
 
     def remove(self, member: bytes) -> bool:
@@ -180,11 +189,11 @@ class ZSet(Value):
                 return False
             self.packed = zpacked.remove(self.packed, pos)
         else:
-            score = self.scores.pop(member, NO_SCORE)
-            if score != score:
+            score = self.scores.pop(member)
+            if score is None:
                 return False
-            order.remove(score, member)
-            self.weight -= _cost(member)
+            order.remove(cast(float, score), member)
+            self.weight -= bytes_cost(len(member))
         self.count -= 1
         return True
 
@@ -196,7 +205,7 @@ class ZSet(Value):
         if order is None:
             pos = zpacked.find(self.packed, member)
             return -1 if pos < 0 else zpacked.rank_at(self.packed, pos)
-        score = self.scores.get(member, NO_SCORE)
+        score = self._score_in_table(member)
         return -1 if score != score else order.rank(score, member)
 
     def below(self, score: float, inclusive: bool) -> i64:
@@ -231,6 +240,17 @@ class ZSet(Value):
         else:
             order.collect(start, stop, members, scores)
 
+    def random(self, rng: Random) -> i64:
+        """The rank of a member, each with the same chance; the set must not be empty."""
+        return random_below(rng, self.count)
+
+    def scan(self, cursor: i64, want: i64, members: list[bytes]) -> i64:
+        """One ZSCAN step: append members and return the next cursor, 0 at the end. A small set is returned whole."""
+        if self.order is None:
+            zpacked.collect(self.packed, 0, self.count, members, None)
+            return 0
+        return self.scores.scan(cursor, want, members)
+
     def remove_range(self, start: i64, stop: i64) -> i64:
         """Take out the members of ranks start to stop, both within bounds; returns how many."""
         if start >= stop:
@@ -240,17 +260,10 @@ class ZSet(Value):
             self.packed = zpacked.remove_range(self.packed, start, stop)
         else:
             for member in order.remove_range(start, stop):
-                del self.scores[member]
-                self.weight -= _cost(member)
+                self.scores.remove(member)
+                self.weight -= bytes_cost(len(member))
         self.count -= stop - start
         return stop - start
-
-
-_NOTHING: Final[dict[bytes, float]] = {}  # stands for the dict of a small set; never written
-
-
-def _cost(member: bytes) -> i64:
-    return (len(member) + 48) & -16
 
 
 def from_listpack(packed: bytes) -> ZSet:
