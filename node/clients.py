@@ -163,17 +163,17 @@ class ClientListener(Listener):
         except OSError:
             client.close()
             return
-        if e.settings.protected_mode and e.acl.default.nopass and not unix and not _is_loopback(address):
+        if e.settings.protected_mode and e.acl.default_user.nopass and not unix and not _is_loopback(address):
             _turn_away(client, _PROTECTED)
             return
         context = self.context
         if context is not None:
             client = context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
-        session = Session(e.next_id, e.executor, e.stores[0], e.acl.default, e.settings.max_bulk, e.now_ms)
+        session = Session(e.next_id, e.executor, e.stores[0], e.acl.default_user, e.settings.max_bulk, e.now_ms)
         e.next_id += 1
         session.address = address
         session.local_address = local
-        session.authenticated = e.acl.default.nopass
+        session.authenticated = e.acl.default_user.nopass
         session.decoder.trusted = session.authenticated
         session.refresh()
         ClientConn(self.loop, client, e, session, context is not None)

@@ -88,6 +88,10 @@ def notify_letters(flags: int) -> bytes:
     return text
 
 
+def _keep_nothing(topology: bytes) -> None:
+    """Stands where the edge has not said yet where topologies are kept."""
+
+
 class Engine:
     """The node's state. One a process; made by node.lifecycle."""
 
@@ -123,6 +127,7 @@ class Engine:
     in_transaction: bool
     replaced: bool
     effects: list[list[bytes]]
+    keep_topology: Callable[[bytes], None]  # writes the topology to disk, synced, before it is acted on
     shutdown_asked: bool
     active_expire: bool  # off by DEBUG SET-ACTIVE-EXPIRE 0
     _transaction_open: bool
@@ -160,6 +165,7 @@ class Engine:
         self.in_transaction = False
         self.replaced = False
         self.effects = []
+        self.keep_topology = _keep_nothing
         self.shutdown_asked = False
         self.active_expire = True
         self._transaction_open = False

@@ -8,7 +8,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from cluster.slots import SLOTS
-from cluster.topology import Topology, slot_owners
+from cluster.topology import Topology, merge, slot_owners
 
 UNSERVED: Final = b"CLUSTERDOWN Hash slot not served"
 DOWN: Final = b"CLUSTERDOWN The cluster is down"
@@ -43,6 +43,11 @@ class Gate:
         self._addresses = []
         self._tls_addresses = []
         self._owner = [0] * SLOTS
+
+    def offer(self, topology: Topology) -> Topology | None:
+        """What would be known with this one too; None when nothing in it is newer. Raises TopologyError."""
+        merged = merge(self.topology, topology)
+        return None if merged is self.topology else merged
 
     def adopt(self, topology: Topology) -> None:
         """Follow this topology from now on."""

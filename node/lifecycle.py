@@ -4,11 +4,13 @@ import os
 import random
 import socket
 import ssl
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from cluster.catalog import COMMANDS
+from cluster.files import write_file
 from cluster.topology import TopologyError, from_json
 from node.acl import Acl
 from node.clients import ClientListener, NodeLoop, set_clock
@@ -20,6 +22,7 @@ from node.settings import Settings
 from node.stats import Stats
 from node.store import PlainStore
 from node.table import build_table
+from node.tuning import tune
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -31,19 +34,20 @@ class StartError(Exception):
 def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
     """An engine that can serve: stores, command table, ACL and gate according to the settings."""
     acl = Acl()
-    if settings.password:
-        acl.require(settings.password)
     databases = 1 if settings.cluster_enabled else settings.databases
-    stores = [PlainStore() for _ in range(databases)]
+    stores = [PlainStore(rng.getrandbits(63)) for _ in range(databases)]
     loop = NodeLoop()
-    engine = Engine(settings, Stats(now_ms), acl, loop, list(stores), rng)
+    engine = Engine(settings, Stats(now_ms, f"{rng.getrandbits(160):040x}"), acl, loop, list(stores), rng)
     loop.engine = engine
     engine.table = build_table(COMMANDS, HANDLERS)
+    acl.require(settings.password)
     engine.executor = Dispatcher(engine, engine.table, _log_bug)
     apply_settings(engine)
+    settings.options.observe(partial(_settings_changed, engine))
     set_clock(engine)
     engine.gate.active = settings.cluster_enabled
     engine.gate.node_id = settings.node_id
+    engine.keep_topology = partial(write_file, topology_path(settings))
     if settings.cluster_enabled:
         _adopt_saved_topology(engine)
     return engine
@@ -51,12 +55,21 @@ def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
 
 def apply_settings(e: Engine) -> None:
     """Carry settings that something else than the settings object holds to where they act."""
+    tune(e.settings)
     policy = POLICIES[e.settings.maxmemory_policy]
     for store in e.stores:
         store.track_clock(policy.clock)
     e.notify_mask = notify_flags(e.settings.notify_letters) or 0
     e.gate.require_full_coverage = e.settings.cluster_require_full_coverage
     e.guard()
+
+
+def _settings_changed(e: Engine, names: frozenset[str]) -> None:
+    """CONFIG SET: the typed settings follow, then whatever holds a copy."""
+    e.settings.refresh()
+    apply_settings(e)
+    if "requirepass" in names:
+        e.acl.require(e.settings.password)
 
 
 def _log_bug(command: str, error: BaseException) -> None:

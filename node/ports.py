@@ -99,7 +99,7 @@ class Replication:
         """REPLCONF."""
         raise NotImplementedError
 
-    def wait(self, session: Session, wanted: i64, timeout_ms: i64) -> None:
+    def wait(self, session: Session, args: list[bytes], wanted: i64, timeout_ms: i64) -> None:
         """WAIT: answer how many replicas have acknowledged the session's writes, now or when enough have."""
         raise NotImplementedError
 

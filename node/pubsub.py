@@ -8,7 +8,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from node.match import match
+from node.match import glob_match
 from node.session import Session
 
 _MESSAGE: Final = b"message"
@@ -84,7 +84,7 @@ class PubSub:
             receivers += _deliver(subscribers, [_MESSAGE, channel, message])
         if len(self.patterns) > 0:
             for pattern, listeners in list(self.patterns.items()):
-                if match(pattern, channel):
+                if glob_match(pattern, channel):
                     receivers += _deliver(listeners, [_PATTERN_MESSAGE, pattern, channel, message])
         return receivers
 

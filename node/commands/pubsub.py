@@ -2,7 +2,7 @@
 
 from node.engine import Engine, Handler
 from node.errors import CommandError
-from node.match import match
+from node.match import glob_match
 from node.session import KIND_NORMAL, KIND_PUBSUB, Session
 
 
@@ -109,7 +109,7 @@ def _matching(s: Session, args: list[bytes], names: list[bytes]) -> None:
         raise CommandError(
             b"ERR unknown subcommand or wrong number of arguments for '" + args[1] + b"'. Try PUBSUB HELP."
         )
-    s.reply.bulks([name for name in names if len(args) == 2 or match(args[2], name)])
+    s.reply.bulks([name for name in names if len(args) == 2 or glob_match(args[2], name)])
 
 
 def numsub(e: Engine, s: Session, args: list[bytes]) -> None:

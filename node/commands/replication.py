@@ -46,7 +46,7 @@ def wait(e: Engine, s: Session, args: list[bytes]) -> None:
         raise CommandError(b"ERR timeout is not an integer or out of range")
     if to_int(args[2]) < 0:
         raise CommandError(b"ERR timeout is negative")
-    e.replication.wait(s, to_int(args[1]), to_int(args[2]))
+    e.replication.wait(s, args, to_int(args[1]), to_int(args[2]))
 
 
 HANDLERS: dict[bytes, Handler] = {

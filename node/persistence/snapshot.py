@@ -12,7 +12,7 @@ from mypy_extensions import i64
 
 from cluster.slots import SLOTS
 from node.engine import Engine
-from node.persistence.encode import crc64, header, select, trailer, write_key
+from node.rdb.encode import crc64, header, select, trailer, write_key
 from node.ports import Snapshots
 
 CLOCK_LRU: Final = 1

@@ -15,7 +15,7 @@ import trio
 
 from cluster.resp.encode import encode_request
 from node.engine import Engine
-from node.persistence.decode import RdbError, load
+from node.rdb.decode import RdbError, load
 from node.ports import Replication
 from node.replication.state import Lineage, make_backlog
 from node.replication.journal import Stream
@@ -238,7 +238,7 @@ class PrimaryLink:
     # --- the stream
     async def _apply(self, stream: trio.SocketStream) -> None:
         e, owner = self.engine, self.owner
-        session = Session(0, e.executor, e.stores[0], e.acl.default, e.settings.max_bulk, e.now_ms)
+        session = Session(0, e.executor, e.stores[0], e.acl.default_user, e.settings.max_bulk, e.now_ms)
         session.primary_link = True
         session.kind = KIND_PRIMARY
         session.refresh()

@@ -17,11 +17,11 @@ from node.persistence.snapshot import Snapshot
 from node.replication.journal import Stream
 from node.replication.link import Follower, PrimaryLink
 from node.replication.state import (
-    ONLINE, RECEIVING, STATES, WAITING, Lineage, Replica, Wait, become_replica, count_acked, make_backlog,
+    ONLINE, RECEIVING, STATES, WAITING, Lineage, Replica, become_replica, count_acked, make_backlog,
     mark_online,
 )  # fmt: skip
 from node.session import KIND_REPLICA, Session
-from node.waiting import interrupt_all
+from node.waiting import block, may_block, release_all, resume
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -45,7 +45,7 @@ class Replicator(Follower):
         self.stream = Stream()
         self.lineage = Lineage(new_id())
         self.followers: dict[int, Replica] = {}
-        self.waits: list[Wait] = []
+        self.waits: list[tuple[Session, i64]] = []
         self.link: PrimaryLink | None = None
         self.link_down_since_ms = 0
         self._changed = trio.Event()
@@ -69,7 +69,7 @@ class Replicator(Follower):
         if not self.primary and (host, port) == (self.primary_host, self.primary_port):
             return
         if self.primary:
-            interrupt_all(e)
+            release_all(e)
             self.stream.flush()
         self.primary = False
         self.primary_host = host
@@ -358,7 +358,7 @@ class Replicator(Follower):
 
     def forget(self, session: Session) -> None:
         """A client is gone that was a replica or waits for replicas."""
-        self.waits = [w for w in self.waits if w.session is not session]
+        self.waits = [w for w in self.waits if w[0] is not session]
         if self.followers.pop(session.id, None) is not None:
             log.info("a replica is gone", replica=session.address.decode())
         if session in self.stream.online:
@@ -375,46 +375,40 @@ class Replicator(Follower):
                 conn.close()
 
     # --- WAIT
-    def wait(self, session: Session, wanted: i64, timeout_ms: i64) -> None:
-        """WAIT numreplicas timeout."""
+    def wait(self, session: Session, args: list[bytes], wanted: i64, timeout_ms: i64) -> None:
+        """WAIT numreplicas timeout; executed again when an ACK comes that is enough."""
         e = self.engine
         self.stream.flush()
-        offset = session.write_offset
-        have = count_acked(self.followers, offset)
-        if have >= wanted or session.executing:
+        have = count_acked(self.followers, session.write_offset)
+        if have >= wanted or not may_block(e, session):
             session.reply.integer(have)
             return
-        session.blocked = True
-        self.waits.append(Wait(session, offset, wanted, e.now_ms + timeout_ms if timeout_ms else 0))
+        block(e, session, args, [], b"", e.now_ms + timeout_ms if timeout_ms else 0, self._answer_wait)
+        self.waits.append((session, wanted))
         self.stream.command(-1, [b"REPLCONF", b"GETACK", b"*"])
         self.stream.flush()
 
+    def _answer_wait(self, session: Session) -> None:
+        """The time is up: answer how many there are."""
+        session.reply.integer(count_acked(self.followers, session.write_offset))
+
     def _answer_waits(self) -> None:
-        e = self.engine
-        left: list[Wait] = []
-        for wait in self.waits:
-            have = count_acked(self.followers, wait.offset)
-            if have < wait.wanted and not (wait.deadline_ms and e.now_ms >= wait.deadline_ms):
-                left.append(wait)
+        waits, self.waits = self.waits, []
+        for session, wanted in waits:
+            if not session.blocked:
                 continue
-            wait.session.blocked = False
-            wait.session.reply.integer(have)
-            wait.session.touch()
-            if wait.session.conn is not None:
-                wait.session.conn.resume()
-        self.waits = left
+            if count_acked(self.followers, session.write_offset) >= wanted:
+                resume(self.engine, session)
+            else:
+                self.waits.append((session, wanted))
 
     async def _cron(self) -> None:
-        """Ten times a second the deadlines of WAIT; once a second ACKs, pings, timeouts and the flags."""
-        rounds = 0
+        """Once a second: pings, timeouts and the flags."""
+        seconds = 0
         while True:
-            await trio.sleep(0.1)
-            rounds += 1
-            if self.waits:
-                self._answer_waits()
-                self.engine.loop.settle()
-            if rounds % 10 == 0:
-                self._tick(rounds // 10)
+            await trio.sleep(TICK)
+            seconds += 1
+            self._tick(seconds)
 
     def _tick(self, seconds: int) -> None:
         e = self.engine

@@ -46,22 +46,6 @@ class Replica:
 
 
 @final
-class Wait:
-    """A client in WAIT."""
-
-    session: Session
-    offset: i64
-    wanted: i64
-    deadline_ms: i64  # 0: for ever
-
-    def __init__(self, session: Session, offset: i64, wanted: i64, deadline_ms: i64) -> None:
-        self.session = session
-        self.offset = offset
-        self.wanted = wanted
-        self.deadline_ms = deadline_ms
-
-
-@final
 class Lineage:
     """Which history this node has: `id` now, and `previous_id` up to `previous_end` (exclusive), from before a failover."""
 

@@ -8,7 +8,7 @@ from librt.strings import BytesWriter, write_f64_le, write_i16_le, write_i64_le
 from mypy_extensions import i64
 
 from node.numbers import is_int, to_int
-from node.persistence.opcodes import (
+from node.rdb.opcodes import (
     AUX, EOF, EXPIRETIME_MS, FREQ, HASH, HASH_LISTPACK, IDLE, LENGTH_32, LENGTH_64, LIST_QUICKLIST_2, LZF, MAGIC,
     QUICKLIST_PACKED, QUICKLIST_PLAIN, SELECTDB, SET, SET_INTSET, SET_LISTPACK, STRING, VERSION, ZSET_2, ZSET_LISTPACK,
 )  # fmt: skip

@@ -15,8 +15,8 @@ from mypy_extensions import i64
 
 from cluster.slots import key_slot
 from node.keyspace import Store
-from node.persistence.encode import crc64
-from node.persistence.opcodes import (
+from node.rdb.encode import crc64
+from node.rdb.opcodes import (
     AUX, ENCODED, EOF, EXPIRETIME, EXPIRETIME_MS, FREQ, FUNCTION2, HASH, HASH_LISTPACK, IDLE, INT8, INT16, INT32,
     LENGTH_32, LENGTH_64, LIST, LIST_QUICKLIST_2, LZF, MAGIC, MAGIC_VALKEY, QUICKLIST_PACKED, QUICKLIST_PLAIN, RESIZEDB,
     SELECTDB, SET, SET_INTSET, SET_LISTPACK, SLOT_INFO, STRING, VERSION, ZSET, ZSET_2, ZSET_LISTPACK,
