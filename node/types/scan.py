@@ -1,6 +1,6 @@
 """ScanDict: the table of a big hash, set or sorted set; a dict that a cursor can walk and chance can pick from.
 
-A plain dict gives neither: its order changes with it, and it has no n-th entry. Here the entries are divided by 32 bits of
+A plain dict gives neither: its order changes with it, and it has no n-th entry. Here entries are divided by 32 bits of
 their hash into parts of about a hundred, each a plain dict that owns an interval of hash values; the parts stand in the
 order of these intervals. A cursor is a position among the hash values, so whatever is added or removed, and however
 the parts are divided meanwhile, a walk returns every entry that is there all the time, and returns it once.
