@@ -110,6 +110,8 @@ class Reader:
                     key, join_fields(where, key.value), f"given twice, first in line {line_of(found[key.value][0])}"
                 )
             else:
+                if value.start_mark.line > key.end_mark.line and value.start_mark.index == value.end_mark.index:
+                    value.start_mark = key.end_mark  # nothing is there, and YAML puts it before the next word
                 found[key.value] = (key, value)
         return found
 

@@ -34,7 +34,7 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "proxy": [
         set(),
-        {"listener", "upstream", "server", "__main__"},
+        {"listener", "upstream", "lanes", "lines", "channels", "hub", "client", "commands", "control", "server", "__main__"},
     ],
 }
 

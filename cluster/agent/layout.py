@@ -115,7 +115,6 @@ def topology_of(service: Service, record: ServiceRecord, known: Topology | None)
         old = known.shard(name) if known else None
         members = _members(service, records, old)
         mine = tuple(_node(node) for node in records if node.id in members)
-        mine = tuple(sorted(mine, key=lambda node: members.index(node.id)))
         if old is None or known is None:
             shards.append(Shard(name, 1, members[0], members[1:], (slots,)))
         elif members == old.members() and set(mine) == {n for n in known.nodes if n.shard == name}:

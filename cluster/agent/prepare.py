@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -76,7 +77,8 @@ def _topology(service: Service, now: identity.Identity, home: Home) -> Topology:
     for path in kept:
         found = read_topology(path)
         if found is not None and found.service == service.name and len(found.shards) == service.shards:
-            known = merge(known, found)
+            with contextlib.suppress(TopologyError):  # copies that contradict each other: the first one holds
+                known = merge(known, found)
     topology = layout.topology_of(service, record, known)
     write_file(home.topology(service.name), to_json(topology))
     return topology

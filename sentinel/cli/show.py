@@ -1,4 +1,4 @@
-"""How things look: tables and colours on a terminal, plain lines elsewhere. Presentation alone: nothing is asked here."""
+"""How things look: tables and colours on a terminal, plain lines elsewhere. Presentation alone; nothing is asked."""
 
 from __future__ import annotations
 
