@@ -58,7 +58,7 @@ def apply_settings(e: Engine) -> None:
     tune(e.settings)
     policy = POLICIES[e.settings.maxmemory_policy]
     for store in e.stores:
-        store.track_clock(policy.clock)
+        store.track_clock(policy.clock, e.settings.lfu_log_factor, e.settings.lfu_decay_time)
     e.notify_mask = notify_flags(e.settings.notify_letters) or 0
     e.gate.require_full_coverage = e.settings.cluster_require_full_coverage
     e.guard()
