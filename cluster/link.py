@@ -130,6 +130,12 @@ class Link:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(self.stream)
 
+    @property
+    def local_host(self) -> str:
+        """The address of this end, as the peer sees it; "" on a stream that has none."""
+        stream = self.stream.transport_stream if isinstance(self.stream, trio.SSLStream) else self.stream
+        return str(stream.socket.getsockname()[0]) if isinstance(stream, trio.SocketStream) else ""
+
     async def call(self, *words: Word, timeout: float | None = None) -> Reply:
         """Send one request and wait for its reply; an error reply is returned, not raised."""
         return (await self.pipeline([words], timeout=timeout))[0]

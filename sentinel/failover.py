@@ -36,6 +36,7 @@ from sentinel.quorum import (
 from sentinel.state import Address, Failover, Info, Node, Reconf, Role, Shard, Stage, describe, with_node
 
 ASK_AGAIN: Final = 0.1  # seconds between two questions to the peers while something hangs on the answer
+ASK_SOON: Final = 0.03  # the same just after this sentinel has lost the primary: the others are about to
 INFORM_TIMEOUT: Final = 0.3  # how long SELECT waits for the replicas' offsets
 PROMOTE_TIMEOUT: Final = 3.0
 RECONF_TIMEOUT: Final = 10.0
@@ -102,7 +103,9 @@ def ask_if_down(shard: Shard, now: float) -> tuple[Shard, list[Action]]:
     since = shard.primary_node.down_since
     if since is None or shard.failover is not None:
         return shard, []
-    if now - shard.asked_at < (ASK_AGAIN if now - since < 2 * ASK_PERIOD else ASK_PERIOD):
+    lost_for = now - since
+    pause = ASK_SOON if lost_for < ASK_PERIOD / 2 else ASK_AGAIN if lost_for < 2 * ASK_PERIOD else ASK_PERIOD
+    if now - shard.asked_at < pause:
         return shard, []
     return replace(shard, asked_at=now), [AskPeers(shard.primary, shard.seen_epoch, "*")]
 
@@ -112,7 +115,7 @@ def _maybe_start(shard: Shard, now: float, luck: float) -> tuple[Shard, list[Act
         return shard, []
     if not any(is_reachable(n.health) for n in shard.replicas):
         return shard, []  # nobody to promote: an election would only wear out epochs
-    if shard.attempts == 0 and now < shard.odown_since + RANK_DELAY * rank(shard):
+    if shard.attempts == 0 and now < shard.odown_since + RANK_DELAY * rank(shard, now):
         return shard, []
     return start(shard, now, luck)
 

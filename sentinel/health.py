@@ -79,8 +79,8 @@ def is_reachable(health: Health) -> bool:
 def _is_down(shard: Shard, node: Node, now: float) -> bool:
     if is_silent(node.health, shard.rules.down_after, now):
         return True
-    if node.address != shard.primary:
-        return False
+    if node.address != shard.primary:  # nothing is decided by it, so evidence alone is enough
+        return node.health.gone_since is not None
     return _is_witnessed_dead(shard, node, now) or _denies(shard, node, now)
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from sentinel.events import Action, Emit
-from sentinel.health import is_reachable
+from sentinel.health import is_reachable, is_responsive
 from sentinel.state import Shard, Stage, describe
 
 ASK_PERIOD: Final = 1.0
@@ -96,17 +96,14 @@ def is_hopeless(shard: Shard, epoch: int) -> bool:
     return voters(shard) - sum(1 for _ in refused) < votes_needed(shard)
 
 
-def rank(shard: Shard) -> int:
+def rank(shard: Shard, now: float) -> int:
     """This sentinel's place, from 0, in the order in which those who can be reached stand for this election.
 
     The order differs from shard to shard and epoch to epoch, so leaders spread over the sentinels; without an order,
     all who see the same death at once would vote for themselves.
     """
-    alive = [
-        shard.me,
-        *(p.id for p in shard.peers.values() if is_reachable(p.health) and p.health.silent_since is None),
-    ]
-    return sorted(alive, key=lambda voter: _draw(shard, voter)).index(shard.me)
+    peers = [p.id for p in shard.peers.values() if is_responsive(p.health, now)]
+    return sorted([shard.me, *peers], key=lambda voter: _draw(shard, voter)).index(shard.me)
 
 
 def _draw(shard: Shard, voter: str) -> bytes:
