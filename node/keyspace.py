@@ -22,6 +22,7 @@ OVERFLOW = -3
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(acyclic=True)
 class Value:
     """A stored container: the base of List, Hash, Set, ZSet. Strings are plain `bytes` and not of this class."""
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from node.engine import NOTIFY_EVICTED, Engine
 from node.eviction import POLICIES, Pool, choose_victim
+from node.keyspace import Store
 
 _AT_ONCE: Final = 1024  # keys evicted for one command at most: the rest goes with the next ones, so that no command stalls
 
@@ -19,7 +20,7 @@ def make_room(e: Engine) -> bool:
     if e.used_memory() <= limit or not e.replication.primary:
         return True
     policy = POLICIES[e.settings.maxmemory_policy]
-    stores = list(e.stores)
+    stores: list[Store | None] = [*e.stores]
     evicted = 0
     while e.used_memory() > limit:
         victim = choose_victim(

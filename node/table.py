@@ -9,7 +9,7 @@ from typing import final
 from mypy_extensions import i64
 
 from cluster.catalog.model import (
-    ADMIN, ALLOW_BUSY, ASKING, BLOCKING, DENYOOM, FAST, LOADING, NO_AUTH, NO_MULTI, PUBSUB, READONLY, STALE, WRITE, Command,
+    ADMIN, ALLOW_BUSY, ASKING, BLOCKING, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NO_MULTI, PUBSUB, READONLY, STALE, WRITE, Command,
 )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class Entry:
         self.handler = handler
         self.first_key = command.first_key
         self.last_key = command.last_key
-        self.key_step = command.step
+        self.key_step = command.key_step
         self.write = flags & WRITE != 0
         self.readonly = flags & READONLY != 0
         self.denyoom = flags & DENYOOM != 0
@@ -68,7 +68,7 @@ class Entry:
         self.admin = flags & ADMIN != 0
         self.fast = flags & FAST != 0
         self.allow_busy = flags & ALLOW_BUSY != 0
-        self.movable = command.first_key == 0 and len(command.key_specs) > 0
+        self.movable = flags & MOVABLEKEYS != 0
         self.keyed = command.first_key > 0 or len(command.key_specs) > 0
         self.checked = self.write or self.denyoom
         self.subcommands = {}

@@ -34,6 +34,10 @@ class RdbError(Exception):
     """The bytes are no sound RDB; the text tells the offset and the reason."""
 
 
+class PayloadError(RdbError):
+    """A DUMP payload whose trailer (version, checksum) is wrong."""
+
+
 @final
 class Reader:
     """Bytes of a file, bounded by its size, with the checksum of what was consumed."""
@@ -139,11 +143,11 @@ class Reader:
         if not special:
             return self.take(n)
         if n == INT8:
-            return b"%d" % struct.unpack("<b", self.take(1))
+            return b"%d" % int.from_bytes(self.take(1), "little", signed=True)
         if n == INT16:
-            return b"%d" % struct.unpack("<h", self.take(2))
+            return b"%d" % int.from_bytes(self.take(2), "little", signed=True)
         if n == INT32:
-            return b"%d" % struct.unpack("<i", self.take(4))
+            return b"%d" % int.from_bytes(self.take(4), "little", signed=True)
         if n != LZF:
             raise self.error(f"unknown string form {n}")
         packed = self.length()
@@ -354,15 +358,15 @@ def _check_end(r: Reader) -> None:
 
 
 def restore(payload: bytes) -> object:
-    """The value of a DUMP payload; raises RdbError when version, checksum or content is wrong."""
+    """The value of a DUMP payload; raises PayloadError for its trailer, RdbError for its content."""
     if len(payload) < 10:
-        raise RdbError("the payload is shorter than its trailer")
+        raise PayloadError("the payload is shorter than its trailer")
     version = int.from_bytes(payload[-10:-8], "little")
     if version > VERSION and not VALKEY_VERSIONS[0] <= version <= VALKEY_VERSIONS[1]:
-        raise RdbError(f"a payload of RDB version {version}")
+        raise PayloadError(f"a payload of RDB version {version}")
     given = int.from_bytes(payload[-8:], "little")
     if given not in (0, crc64(payload[:-8])):
-        raise RdbError("the payload's checksum is wrong")
+        raise PayloadError("the payload's checksum is wrong")
     body = payload[:-10]
     r = Reader(io.BytesIO(body), len(body))
     value = read_value(r, r.byte())
