@@ -247,4 +247,4 @@ def external_addresses(service: Service, addresses: tuple[str, ...]) -> tuple[st
     """Where the external endpoint listens: on the loopback when nobody else is allowed, else on every address."""
     if all(ipaddress.ip_network(allowed.source).is_loopback for allowed in service.allow):
         return addresses
-    return ("*", "-::*")
+    return ("*", "-::")

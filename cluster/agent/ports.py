@@ -27,7 +27,7 @@ def loopback_addresses() -> tuple[str, ...]:
 
 def why_not(address: str, port: int) -> OSError | None:
     """Why a server could not listen there now, or None when it could."""
-    address = {"*": "0.0.0.0", "-::*": "::"}.get(address, address)  # noqa: S104 - a question, not an open port
+    address = {"*": "0.0.0.0", "-::": "::"}.get(address, address)  # noqa: S104 - a question, not an open port
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:

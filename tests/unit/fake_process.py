@@ -1,0 +1,72 @@
+"""A stand-in for a node, a sentinel or a proxy: answers what the agent asks, and nothing else.
+
+`fake_process.py KIND CONFIG [--replicaof HOST PORT]`. A sentinel's topology is the file `promoted.json` in the folder
+above its own once that exists, so that a test can let a failover happen; what it is told is appended to `told`.
+"""
+
+from __future__ import annotations
+
+import socketserver
+import sys
+from pathlib import Path
+
+KIND, CONFIG = sys.argv[1], Path(sys.argv[2])
+LINES = [line.split() for line in CONFIG.read_text().splitlines()]
+REPLICA = sys.argv[3:] not in ([], ["--replicaof", "no", "one"])
+HOME = CONFIG.parent.parent.parent
+
+
+def bulk(text: str) -> bytes:
+    """A bulk string."""
+    data = text.encode()
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def topology() -> bytes:
+    """The topology that the sentinels would have."""
+    promoted = HOME / "promoted.json"
+    kept = next((HOME / "topology").glob("*.json"))
+    return bulk((promoted if promoted.exists() else kept).read_text())
+
+
+def answer(words: list[str]) -> bytes:
+    """The reply to a request."""
+    match words:
+        case ["PING"]:
+            return b"+PONG\r\n"
+        case ["INFO", *_]:
+            return bulk("role:slave\r\nmaster_link_status:up\r\n" if REPLICA else "role:master\r\n")
+        case ["CLUSTER", "INFO"]:
+            return bulk("cluster_state:ok\r\n")
+        case ["SENTINEL", "CKQUORUM", _] | ["CLIENT", "SETNAME", _]:
+            return b"+OK\r\n"
+        case ["EXISTS", _]:
+            return b":0\r\n"
+        case ["KVORUM", "TOPOLOGY", "GET", _]:
+            return topology()
+        case ["KVORUM", "PROCESS-DEAD", node]:
+            with (CONFIG.parent / "told").open("a") as told:
+                told.write(f"{node}\n")
+            return b"+OK\r\n"
+    return b"-ERR unexpected " + " ".join(words).encode() + b"\r\n"
+
+
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        while header := self.rfile.readline():
+            words = []
+            for _ in range(int(header[1:])):
+                length = int(self.rfile.readline()[1:])
+                words.append(self.rfile.read(length + 2)[:-2].decode())
+            self.wfile.write(answer(words))
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+if (HOME / f"broken-{KIND}").exists():
+    sys.exit("this one does not start")
+print("started", sys.argv[3:], flush=True)
+Server(("127.0.0.1", next(int(line[1]) for line in LINES if line[0] == "port")), Handler).serve_forever()
