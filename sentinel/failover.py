@@ -20,7 +20,7 @@ from typing import Final
 
 from sentinel.choose import choose, is_informed
 from sentinel.events import Action, AskPeers, Emit, FetchInfo, Follow, Promote, SayHello, Switched
-from sentinel.health import is_reachable
+from sentinel.health import is_reachable, is_responsive
 from sentinel.quorum import (
     ASK_PERIOD,
     ELECTION_TIMEOUT,
@@ -224,7 +224,7 @@ def switch(shard: Shard, primary: Address, epoch: int, now: float) -> tuple[Shar
     """Take `primary` as the shard's primary since `epoch`; the old one stays known, as a replica to be."""
     old = shard.primary
     nodes = {
-        a: replace(n, linked=None, reconf=Reconf.NONE, demoted=a == old if a in (old, primary) else n.demoted)
+        a: replace(n, linked=None, reconf=Reconf.NONE, demoted=a == old or (n.demoted and a != primary), role_at=now)
         for a, n in shard.nodes.items()
     }
     if primary not in nodes:
@@ -273,7 +273,7 @@ def _reconfigure(shard: Shard, now: float) -> tuple[Shard, list[Action]]:
     if shard.odown_since is not None or now - failover.stage_at > max(shard.rules.failover_timeout, RECONF_TIMEOUT):
         end = Emit("+failover-end-for-timeout", describe(shard, shard.primary))
         return _end(shard, now, end)
-    todo = [n for n in shard.replicas if is_reachable(n.health) and n.reconf is not Reconf.DONE]
+    todo = [n for n in shard.replicas if is_responsive(n.health, now) and n.reconf is not Reconf.DONE]
     for node in todo:  # one that hangs must not keep the others waiting
         if node.reconf is not Reconf.NONE and now - node.reconf_at > RECONF_TIMEOUT:
             shard = with_node(shard, replace(node, reconf=Reconf.DONE))
