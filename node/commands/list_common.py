@@ -5,8 +5,9 @@ from typing import Final
 from mypy_extensions import i64
 
 from cluster.slots import key_slot
-from node.engine import NOTIFY_GENERIC, NOTIFY_KEY_MISS, NOTIFY_LIST, NOTIFY_NEW, Engine
-from node.errors import NOT_AN_INTEGER, SYNTAX, CommandError, WrongTypeError
+from node.commands.reading import read
+from node.engine import NOTIFY_GENERIC, NOTIFY_LIST, NOTIFY_NEW, Engine
+from node.errors import SYNTAX, CommandError, WrongTypeError
 from node.numbers import format_int, is_int, to_int
 from node.session import Session
 from node.types.quicklist import List
@@ -25,18 +26,13 @@ def list_at(s: Session, slot: i64, key: bytes) -> List | None:
 
 
 def list_to_read(e: Engine, s: Session, key: bytes) -> List | None:
-    """As `list_at` for the command's first key; a miss is told to those who listen for misses."""
-    value = list_at(s, e.slot, key)
-    if value is None and e.notify_mask & NOTIFY_KEY_MISS:
-        e.notify(NOTIFY_KEY_MISS, b"keymiss", key, s.dbid)
-    return value
-
-
-def integer(arg: bytes) -> i64:
-    """An integer argument; raises CommandError."""
-    if not is_int(arg):
-        raise CommandError(NOT_AN_INTEGER)
-    return to_int(arg)
+    """As `list_at` for the first key of a reading command."""
+    value = read(e, s, e.slot, key)
+    if value is None:
+        return None
+    if isinstance(value, List):
+        return value
+    raise WrongTypeError()
 
 
 def at_least(arg: bytes, low: i64, text: bytes) -> i64:

@@ -2,7 +2,8 @@
 
 from mypy_extensions import i64
 
-from node.commands.list_common import at_least, integer, list_at, list_to_read, removed, window
+from node.commands.list_common import at_least, list_at, list_to_read, removed, window
+from node.commands.reading import integer
 from node.engine import NOTIFY_LIST, Engine, Handler
 from node.errors import NO_SUCH_KEY, OUT_OF_RANGE, SYNTAX, CommandError
 from node.numbers import I64_MAX, I64_MIN

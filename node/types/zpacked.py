@@ -39,10 +39,15 @@ def insert(lp: bytes, score: float, member: bytes) -> bytes:
     return listpack.splice(lp, pos, pos, _entries(score, member), 2)
 
 
-def append(lp: bytes, score: float, member: bytes) -> bytes:
-    """With one member more, which comes after all others."""
-    stop: i64 = len(lp) - 1
-    return listpack.splice(lp, stop, stop, _entries(score, member), 2)
+def build(members: list[bytes], scores: list[float]) -> bytes:
+    """The listpack of members in order."""
+    items: list[bytes] = []
+    i: i64 = 0
+    while i < len(members):
+        items.append(members[i])
+        items.append(format_double(scores[i] + 0.0))
+        i += 1
+    return listpack.build(items)
 
 
 def _entries(score: float, member: bytes) -> bytes:

@@ -85,9 +85,10 @@ class ZSet(Value):
 
     # --- encoding
 
-    def fits(self, count: i64, longest: i64) -> bool:
-        """Whether so many members, the longest of so many bytes, may stand in a listpack."""
-        return count <= LIMITS.entries and longest <= LIMITS.value
+    def expect(self, number: i64, longest: i64) -> None:
+        """Become a skiplist at once if so many members, the longest of so many bytes, are about to be added."""
+        if number > LIMITS.entries or longest > LIMITS.value:
+            self.expand()
 
     def expand(self) -> None:
         """Become a skiplist."""
@@ -124,14 +125,10 @@ class ZSet(Value):
         members: list[bytes] = []
         values: list[float] = []
         order.collect(0, self.count, members, values)
-        packed = listpack.EMPTY
-        i: i64 = 0
-        while i < len(members):
-            if len(members[i]) > LIMITS.value:
+        for member in members:
+            if len(member) > LIMITS.value:
                 return
-            packed = zpacked.append(packed, values[i], members[i])
-            i += 1
-        self.packed = packed
+        self.packed = zpacked.build(members, values)
         self.order = None
         self.scores = _NOTHING
         self.weight = 0
@@ -157,28 +154,36 @@ class ZSet(Value):
 
     def put(self, member: bytes, score: float) -> None:
         """Add a member or give it another score."""
+        old = self.get(member)
+        if old != old:
+            self.add(member, score)
+        elif old != score:
+            self.change(member, old, score)
+
+    def add(self, member: bytes, score: float) -> None:
+        """Add a member that is not there."""
         if self.order is None:
-            pos = zpacked.find(self.packed, member)
-            if pos >= 0:
-                self.packed = zpacked.insert(zpacked.remove(self.packed, pos), score, member)
-                return
-            if self.fits(self.count + 1, len(member)):
+            if self.count < LIMITS.entries and len(member) <= LIMITS.value:
                 self.packed = zpacked.insert(self.packed, score, member)
                 self.count += 1
                 return
             self.expand()
         order = self.order
         assert order is not None
-        old = self._score_in_table(member)
-        if old == old:
-            if old != score:
-                order.insert(score, order.remove(old, member))
-                self.scores.put(member, score)
-            return
         order.insert(score, member)
         self.scores.put(member, score)
         self.weight += bytes_cost(len(member))
         self.count += 1
+
+    def change(self, member: bytes, old: float, score: float) -> None:
+        """Give a member that has the score `old` another one."""
+        order = self.order
+        if order is None:
+            packed = zpacked.remove(self.packed, zpacked.find(self.packed, member))
+            self.packed = zpacked.insert(packed, score, member)
+            return
+        order.insert(score, order.remove(old, member))
+        self.scores.put(member, score)
 
     def remove(self, member: bytes) -> bool:
         """Take a member out; False when it was not there."""
@@ -240,9 +245,23 @@ class ZSet(Value):
         else:
             order.collect(start, stop, members, scores)
 
-    def random(self, rng: Random) -> i64:
-        """The rank of a member, each with the same chance; the set must not be empty."""
-        return random_below(rng, self.count)
+    def random(self, rng: Random) -> bytes:
+        """A member, each with the same chance; the set must not be empty."""
+        if self.order is not None:
+            return self.scores.random(rng)
+        rank = random_below(rng, self.count)
+        return self.members(rank, rank + 1)[0]
+
+    def random_ranks(self, rng: Random, number: i64) -> list[int]:
+        """So many different ranks chosen at random, in no particular order; all of them when there are not more."""
+        if number >= self.count:
+            return list(range(self.count))
+        if number * 3 > self.count:
+            return rng.sample(range(self.count), number)
+        taken: dict[int, None] = {}
+        while len(taken) < number:
+            taken[random_below(rng, self.count)] = None
+        return list(taken)
 
     def scan(self, cursor: i64, want: i64, members: list[bytes]) -> i64:
         """One ZSCAN step: append members and return the next cursor, 0 at the end. A small set is returned whole."""
@@ -276,12 +295,19 @@ def from_listpack(packed: bytes) -> ZSet:
     return made
 
 
-def from_scores(scores: dict[bytes, float], ordered: bool = False) -> ZSet:
-    """The set of these members; with `ordered` they come in order. A listpack when they are few and short."""
+def from_pairs(members: list[bytes], scores: list[float]) -> ZSet:
+    """The set of these members, which come in order. A listpack when they are few and short."""
     made = ZSet()
-    members = list(scores)
-    if not ordered:
-        members = [pair[1] for pair in sorted([(scores[member], member) for member in members])]
-    made._fill(members, [scores[member] for member in members])
+    made._fill(members, scores)
     made.compact()
     return made
+
+
+def from_scores(scores: dict[bytes, float]) -> ZSet:
+    """The set of these members in any order. A listpack when they are few and short."""
+    members: list[bytes] = []
+    values: list[float] = []
+    for score, member in sorted([(score, member) for member, score in scores.items()]):
+        members.append(member)
+        values.append(score)
+    return from_pairs(members, values)
