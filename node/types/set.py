@@ -187,6 +187,18 @@ class Set(Value):
         for member in members:
             self._table_add(member)
 
+    def repack(self) -> None:
+        """Become a listpack again if a table has few members (what SPOP leaves of a set that it nearly emptied)."""
+        if self.kind != TABLE:
+            return
+        small = Set(LISTPACK)
+        for member in self.members():
+            small.add(member)
+        self.kind = small.kind
+        self.packed = small.packed
+        self.table = small.table
+        self.weight = small.weight
+
     def try_intset(self) -> None:
         """Become an intset, all members being integers, if they are not too many (the result of SINTERSTORE)."""
         if self.kind == INTSET or self.count() > LIMITS.intset_entries:
