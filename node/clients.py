@@ -52,8 +52,7 @@ def set_clock(e: Engine) -> None:
     e.now_ms = now_ms
     clock: i64 = (now_ms // 1000) & 0xFFFFFF
     for store in e.stores:
-        store.now_ms = now_ms
-        store.clock = clock
+        store.tick(now_ms, clock)
 
 
 class ClientConn(Conn):
