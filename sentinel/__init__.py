@@ -1,9 +1,9 @@
 """The sentinels: each probes the nodes, agrees with its peers by vote, and promotes a replica when a primary is gone.
 
-Floor 1 is pure: `state events info health quorum choose failover learn decide` take a state, an event and the time,
-and give the next state and actions; no clock, no chance, no input or output. Floor 2 is the edge, on trio: `store
-settings probes actions engine commands server __main__`. `cli` is the operators' command line and uses a sentinel
-only over the wire.
+The ground floor is pure: `state events info health quorum choose failover learn decide` take a state, an event and the
+time, and give the next state and actions; no clock, no chance, no input or output. Above it, on trio, `store settings
+hello probes actions engine` watch and act; on top `session commands server __main__` answer. `cli` is the operators'
+command line and uses a sentinel only over the wire.
 
 May import `cluster`; never `node` or `proxy`. Nobody imports this room.
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from cluster.options import glob
 from cluster.resp.replies import ReplyWriter
+from sentinel.engine import Engine
 
 
 class Session:
@@ -95,3 +97,28 @@ class Session:
             ("lib-ver", self.library[b"lib-ver"].decode("latin-1")),
         )
         return " ".join(f"{k}={v}" for k, v in fields)
+
+
+class Server(Protocol):
+    """What commands need of the server."""
+
+    engine: Engine
+    sessions: dict[int, Session]
+    started: float
+    connections_received: int
+    commands_processed: int
+
+    def stop(self) -> None:
+        """End the process in an orderly way."""
+
+
+class CommandError(Exception):
+    """The command is refused; the text, code included, is the reply."""
+
+
+Handler: TypeAlias = Callable[[Server, Session, list[bytes]], None]
+
+
+def text(word: bytes) -> str:
+    """A word as text, whatever bytes it holds."""
+    return word.decode("utf-8", "replace")

@@ -30,7 +30,8 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "sentinel": [
         set(),
-        {"probes", "hello", "actions", "server", "store", "cli", "console", "__main__"},
+        {"store", "settings", "hello", "probes", "actions", "engine"},
+        {"session", "client_commands", "shard_commands", "commands", "server", "cli", "console", "__main__"},
     ],
     "proxy": [
         set(),
