@@ -5,10 +5,10 @@ from typing import Final
 from mypy_extensions import i64
 
 from cluster.slots import key_slot
-from node.commands.reading import read
+from node.commands.reading import integer, read
 from node.engine import NOTIFY_GENERIC, NOTIFY_LIST, NOTIFY_NEW, Engine
 from node.errors import SYNTAX, CommandError, WrongTypeError
-from node.numbers import format_int, is_int, to_int
+from node.numbers import I64_MAX, I64_MIN, format_int, is_int, to_int
 from node.session import Session
 from node.types.quicklist import List
 
@@ -42,6 +42,14 @@ def at_least(arg: bytes, low: i64, text: bytes) -> i64:
     n = to_int(arg)
     if n < low:
         raise CommandError(text)
+    return n
+
+
+def symmetric(arg: bytes) -> i64:
+    """An integer argument that can be negated; raises CommandError."""
+    n = integer(arg)
+    if n == I64_MIN:
+        raise CommandError(b"ERR value is out of range, value must between %d and %d" % (-I64_MAX, I64_MAX))
     return n
 
 

@@ -2,11 +2,10 @@
 
 from mypy_extensions import i64
 
-from node.commands.list_common import at_least, list_at, list_to_read, removed, window
+from node.commands.list_common import at_least, list_at, list_to_read, removed, symmetric, window
 from node.commands.reading import integer
 from node.engine import NOTIFY_LIST, Engine, Handler
 from node.errors import NO_SUCH_KEY, OUT_OF_RANGE, SYNTAX, CommandError
-from node.numbers import I64_MAX, I64_MIN
 from node.session import Session
 
 # --- by index
@@ -94,7 +93,7 @@ def linsert(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def lrem(e: Engine, s: Session, args: list[bytes]) -> None:
     """LREM key count element."""
-    limit = integer(args[2])
+    limit = symmetric(args[2])
     values = list_at(s, e.slot, args[1])
     if values is None:
         s.reply.integer(0)
@@ -138,9 +137,7 @@ def lpos(e: Engine, s: Session, args: list[bytes]) -> None:
 
 
 def _rank(arg: bytes) -> i64:
-    rank = integer(arg)
-    if rank == I64_MIN:
-        raise CommandError(b"ERR value is out of range, value must between %d and %d" % (-I64_MAX, I64_MAX))
+    rank = symmetric(arg)
     if rank == 0:
         raise CommandError(
             b"ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... "

@@ -177,20 +177,29 @@ class Query:
         """Append what the query selects, in the order of the answer."""
         start, stop = self.range.ranks(values, self.reverse)
         if self.range.kind != BY_RANK:
-            if self.offset < 0 or self.offset >= stop - start:
-                return
-            if self.reverse:
-                stop -= self.offset
-                if self.limit >= 0 and self.limit < stop - start:
-                    start = stop - self.limit
-            else:
-                start += self.offset
-                if self.limit >= 0 and self.limit < stop - start:
-                    stop = start + self.limit
+            start, stop = self._limited(values, start, stop)
         values.collect(start, stop, members, scores)
         if self.reverse:
             members.reverse()
             scores.reverse()
+
+
+    def _limited(self, values: ZSet, start: i64, stop: i64) -> tuple[i64, i64]:
+        """Apply LIMIT. A negative offset selects nothing in a listpack; in a skiplist it counts from the other end."""
+        size = stop - start
+        skipped = self.offset
+        if skipped < 0:
+            if values.order is None or -skipped > size:
+                return 0, 0
+            skipped += size
+        if skipped >= size:
+            return 0, 0
+        taken = size - skipped
+        if self.limit >= 0 and self.limit < taken:
+            taken = self.limit
+        if self.reverse:
+            return stop - skipped - taken, stop - skipped
+        return start + skipped, start + skipped + taken
 
 
 def _read(e: Engine, s: Session, args: list[bytes], kind: i64, reverse: i64) -> None:

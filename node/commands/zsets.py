@@ -3,8 +3,8 @@
 from mypy_extensions import i64
 
 from node.commands import zset_blocking, zset_ranges, zset_stores
-from node.commands.list_common import at_least
-from node.commands.reading import integer
+from node.commands.list_common import at_least, symmetric
+from node.commands.scanning import ScanOptions, parse_cursor, reply_scan
 from node.commands.zset_common import (
     PopRequest,
     added,
@@ -18,13 +18,11 @@ from node.commands.zset_common import (
 )
 from node.engine import NOTIFY_ZSET, Engine, Handler
 from node.errors import SYNTAX, CommandError
-from node.match import glob_match
-from node.numbers import I64_MAX, I64_MIN, format_double
+from node.numbers import I64_MAX, format_double
 from node.session import Session
 from node.types.zset import ZSet
 
 _NOT_A_SCORE = b"ERR resulting score is not a number (NaN)"
-_CURSOR_MAX = (1 << 64) - 1
 
 # --- adding
 
@@ -291,9 +289,7 @@ def zrandmember(e: Engine, s: Session, args: list[bytes]) -> None:
         else:
             s.reply.bulk(single.random(e.rng))
         return
-    count = integer(args[2])
-    if count == I64_MIN:
-        raise CommandError(b"ERR value is out of range, value must between %d and %d" % (-I64_MAX, I64_MAX))
+    count = symmetric(args[2])
     with_scores = len(args) > 3
     if len(args) > 4 or (with_scores and args[3].lower() != b"withscores"):
         raise CommandError(SYNTAX)
@@ -336,56 +332,26 @@ def _write_repeated(e: Engine, s: Session, values: ZSet, count: i64, with_scores
 
 def zscan(e: Engine, s: Session, args: list[bytes]) -> None:
     """ZSCAN key cursor [MATCH pattern] [COUNT count] [NOSCORES]."""
-    cursor = _cursor(args[2])
-    pattern = b"*"
-    count: i64 = 10
-    scores = True
+    cursor = parse_cursor(args[2])
     values = zset_to_read(e, s, args[1])
-    i: i64 = 3
-    if values is not None:  # the options of a missing key are not looked at
-        while i < len(args):
-            option = args[i].lower()
-            if option == b"match" and i + 1 < len(args):
-                pattern = args[i + 1]
-                i += 1
-            elif option == b"count" and i + 1 < len(args):
-                count = integer(args[i + 1])
-                if count < 1:
-                    raise CommandError(SYNTAX)
-                i += 1
-            elif option == b"noscores":
-                scores = False
-            elif option == b"novalues":
-                raise CommandError(b"ERR NOVALUES option can only be used in HSCAN")
-            else:
-                raise CommandError(SYNTAX)
-            i += 1
+    if values is None:  # the options of a missing key are not looked at
+        reply_scan(s, 0, [])
+        return
+    for arg in args[3:]:
+        if arg.lower() == b"novalues":
+            raise CommandError(b"ERR NOVALUES option can only be used in HSCAN")
+    options = ScanOptions(args, 3, b"noscores")
     members: list[bytes] = []
-    if values is not None:
-        cursor = values.scan(cursor, count, members)
-        if pattern != b"*":
-            members = [member for member in members if glob_match(pattern, member)]
-    else:
-        cursor = 0
-    reply = s.reply
-    reply.array(2)
-    reply.bulk(b"%d" % cursor)
-    reply.array(len(members) * 2 if scores else len(members))
+    cursor = values.scan(cursor, options.count, members)
+    members = options.keep(members)
+    if options.flag:
+        reply_scan(s, cursor, members)
+        return
+    items: list[bytes] = []
     for member in members:
-        reply.bulk(member)
-        if scores and values is not None:
-            reply.bulk(format_double(values.get(member)))
-
-
-def _cursor(arg: bytes) -> i64:
-    """A cursor: up to 64 unsigned bits; ours have 32, any higher one ends the walk."""
-    digits = arg[1:] if arg[:1] == b"+" else arg
-    if not digits.isdigit() or len(digits) > 32:
-        raise CommandError(b"ERR invalid cursor")
-    number = int(digits)
-    if number > _CURSOR_MAX:
-        raise CommandError(b"ERR invalid cursor")
-    return number if number <= I64_MAX else I64_MAX
+        items.append(member)
+        items.append(format_double(values.get(member)))
+    reply_scan(s, cursor, items)
 
 
 HANDLERS: dict[bytes, Handler] = {
