@@ -124,8 +124,16 @@ class Store:
         """Remember that this string was grown in place: OBJECT ENCODING answers raw until it is set anew."""
         raise NotImplementedError
 
+    def set_text(self, slot: i64, key: bytes) -> None:
+        """Remember that this string is no int although it looks like one (INCRBYFLOAT): OBJECT ENCODING tells."""
+        raise NotImplementedError
+
     def is_raw(self, slot: i64, key: bytes) -> bool:
         """Whether `set_raw` was called since the string was set."""
+        raise NotImplementedError
+
+    def is_text(self, slot: i64, key: bytes) -> bool:
+        """Whether `set_text` was called since the string was set."""
         raise NotImplementedError
 
     # --- expiry
@@ -143,7 +151,10 @@ class Store:
 
     # --- access clocks and eviction
     def clock_of(self, slot: i64, key: bytes) -> i64:
-        """The 24-bit access clock of a key (LRU seconds, or LFU), -1 when missing or not tracked."""
+        """The 24-bit access clock of a key (LRU seconds, or LFU), -1 when missing.
+
+        While no clock is tracked a store may answer more coarsely, with the LRU seconds of the key's slot.
+        """
         raise NotImplementedError
 
     def set_clock(self, slot: i64, key: bytes, clock: i64) -> None:

@@ -198,7 +198,7 @@ def _rounded(mantissa: int, exponent: int) -> LongDouble:
 
 
 def parse_long_double(data: bytes) -> LongDouble:
-    """The long double that the bytes are (decimal, hexadecimal, infinite); raises NotANumber, also when out of range."""
+    """The long double that the bytes are (decimal, hexadecimal, infinite); raises NotANumber, if out of range too."""
     if len(data) >= 5120:
         raise NotANumber
     found = _DECIMAL.fullmatch(data)
@@ -207,12 +207,19 @@ def parse_long_double(data: bytes) -> LongDouble:
     whole: bytes = found.group(2)
     fraction: bytes = found.group(3) or b""
     power = _bounded_power(found.group(4))
-    digits = int(whole + fraction)
+    digits = _many_digits(whole + fraction)
     if found.group(1) == b"-":
         digits = -digits
     if digits == 0:
         return LongDouble(0, 0)
     return _checked(_from_decimal(digits, power - len(fraction)))
+
+
+def _many_digits(digits: bytes) -> int:
+    """Up to 5120 digits as an integer, in two parts: Python refuses to read more than 4300 at once."""
+    if len(digits) <= 4000:
+        return int(digits)
+    return int(digits[:-4000]) * 10**4000 + int(digits[-4000:])
 
 
 def _bounded_power(text: bytes | None) -> int:

@@ -24,6 +24,7 @@ _SLOT_BYTES: Final = 184  # what the dict of a slot costs before its share
 _EXPIRY_BYTES: Final = 38 + 32 + 56  # side table entry, its int, the wheel's entry
 _CLOCK_BYTES: Final = 38
 
+_NO_CLOCKS: Final[list[object]] = [0] * 16384
 _BULKS: Final[list[bytes]] = [b"$%d\r\n" % n for n in range(1024)]
 _DIGITS: Final[list[bytes]] = [b"%d" % n for n in range(10000)]
 _PADDED: Final[list[bytes]] = [b"%04d" % n for n in range(10000)]
@@ -59,11 +60,12 @@ class PlainStore(Store):
     data: SlotMap
     expiry: SlotMap
     clocks: SlotMap
-    raws: set[bytes]
+    raws: dict[bytes, bool]  # strings grown in place (True), and those that only look like an int (False)
     wheel: Wheel
     used: i64
     mode: i64
-    clock_box: object
+    clock_box: object  # the LRU clock as the one object that all keys of this second share
+    slot_clocks: list[object]  # without a policy that needs more: when a key of the slot was used last
     chance: Random
     lfu_factor: i64
     lfu_decay_minutes: i64
@@ -73,11 +75,12 @@ class PlainStore(Store):
         self.data = SlotMap()
         self.expiry = SlotMap()
         self.clocks = SlotMap()
-        self.raws = set()
+        self.raws = {}
         self.wheel = Wheel()
         self.used = 0
         self.mode = NO_CLOCK
         self.clock_box = 0
+        self.slot_clocks = _NO_CLOCKS
         self.chance = Random(seed)
         self.lfu_factor = 10
         self.lfu_decay_minutes = 1
@@ -111,8 +114,10 @@ class PlainStore(Store):
             self.misses += 1
             return MISSING
         self.hits += 1
-        if self.mode:
+        if self.mode or self.no_touch:
             self._touch(slot, key)
+        else:
+            self.slot_clocks[slot] = self.clock_box
         if not isinstance(value, bytes):
             return WRONG_TYPE
         size: i64 = len(value)
@@ -169,9 +174,11 @@ class PlainStore(Store):
             else:
                 self.used += bytes_cost(len(value)) - value_cost(old)
             if self.raws:
-                self.raws.discard(key)
+                self.raws.pop(key, None)
         if self.mode:
             self._touch(slot, key)
+        else:
+            self.slot_clocks[slot] = self.clock_box
 
     # --- any type
     def get(self, slot: i64, key: bytes) -> object | None:
@@ -180,8 +187,7 @@ class PlainStore(Store):
             self.misses += 1
             return None
         self.hits += 1
-        if self.mode:
-            self._touch(slot, key)
+        self._touch(slot, key)
         return value
 
     def peek(self, slot: i64, key: bytes) -> object | None:
@@ -202,7 +208,7 @@ class PlainStore(Store):
             if old is value:
                 return
             cost -= value_cost(old)
-            self.raws.discard(key)
+            self.raws.pop(key, None)
         home = self.data.home(slot, key)
         new = key not in home
         home[key] = value
@@ -210,8 +216,7 @@ class PlainStore(Store):
             self._added(slot, key, cost)
         else:
             self.used += cost
-        if self.mode:
-            self._touch(slot, key)
+        self._touch(slot, key)
 
     def delete(self, slot: i64, key: bytes) -> bool:
         if self.expiry.total and self._hidden(slot, key):
@@ -219,12 +224,20 @@ class PlainStore(Store):
         return self._remove(slot, key)
 
     def set_raw(self, slot: i64, key: bytes) -> None:
-        self.raws.add(key)
+        self.raws[key] = True
+
+    def set_text(self, slot: i64, key: bytes) -> None:
+        self.raws[key] = False
 
     def is_raw(self, slot: i64, key: bytes) -> bool:
-        return key in self.raws
+        return self.raws.get(key, False)
+
+    def is_text(self, slot: i64, key: bytes) -> bool:
+        return not self.raws.get(key, True)
 
     def _added(self, slot: i64, key: bytes, cost: i64) -> None:
+        if self.slot_clocks is _NO_CLOCKS:
+            self.slot_clocks = _NO_CLOCKS.copy()
         before = self.data.occupied
         self.data.added(slot)
         self.used += cost + bytes_cost(len(key)) + _ENTRY_BYTES + (self.data.occupied - before) * _SLOT_BYTES
@@ -241,7 +254,7 @@ class PlainStore(Store):
         if self.mode and self.clocks.pop(slot, key) is not None:
             self.used -= _CLOCK_BYTES + bytes_cost(len(key))
         if self.raws:
-            self.raws.discard(key)
+            self.raws.pop(key, None)
         if self.data.total == 0:
             self.used = 0
         return True
@@ -323,8 +336,11 @@ class PlainStore(Store):
 
     # --- access clocks and eviction
     def _touch(self, slot: i64, key: bytes) -> None:
-        """Note an access: the second for LRU, minutes and hit counter for LFU."""
+        """Note an access: the second for LRU, minutes and hit counter for LFU; else the slot's second."""
         if self.no_touch:
+            return
+        if self.mode == NO_CLOCK:
+            self.slot_clocks[slot] = self.clock_box
             return
         if self.mode == LRU:
             self._set_clock(slot, key, self.clock_box)
@@ -353,7 +369,7 @@ class PlainStore(Store):
     def clock_of(self, slot: i64, key: bytes) -> i64:
         if self.peek(slot, key) is None:
             return -1
-        clock = self.clocks.get(slot, key)
+        clock = self.clocks.get(slot, key) if self.mode else self.slot_clocks[slot]
         return -1 if clock is None else cast(int, clock)
 
     def set_clock(self, slot: i64, key: bytes, clock: i64) -> None:
@@ -446,8 +462,9 @@ class PlainStore(Store):
         self.data = SlotMap()
         self.expiry = SlotMap()
         self.clocks = SlotMap()
-        self.raws = set()
+        self.raws = {}
         self.wheel = Wheel()
+        self.slot_clocks = _NO_CLOCKS
         self.used = 0
 
     def used_bytes(self) -> i64:

@@ -59,15 +59,21 @@ def type_command(e: Engine, s: Session, args: list[bytes]) -> None:
 
 
 # --- moving and copying
-def place(e: Engine, dbid: i64, key: bytes, value: object, expire_at: i64, raw: bool) -> None:
-    """Put a value at a key that is free in a database, with its expiry (0 = none); waiting clients are told."""
+def place(e: Engine, dbid: i64, key: bytes, value: object, expire_at: i64, form: bytes) -> None:
+    """Put a value at a key that is free in a database, with its expiry (0 = none); waiting clients are told.
+
+    `form` is the encoding that the value had: a string that was raw is not embedded in its new key either.
+    """
     store = e.store_of(dbid)
     slot = key_slot(key)
     store.put(slot, key, value)
     if expire_at > 0:
         store.set_expire(slot, key, expire_at)
-    if raw:
+    now = generic_scan.encoding_of(store, slot, key, value)
+    if form == b"raw" and now != form:
         store.set_raw(slot, key)
+    elif form == b"embstr" and now == b"int":
+        store.set_text(slot, key)
     if e.notify_mask & NOTIFY_NEW:
         e.notify(NOTIFY_NEW, b"new", key, dbid)
     if e.blocking.count > 0 and isinstance(value, Value):
@@ -89,9 +95,9 @@ def _rename(e: Engine, s: Session, args: list[bytes], replace: bool) -> bool:
             return False
         store.delete(slot, new)
     expire_at = store.expire_at(e.slot, old)
-    raw = store.is_raw(e.slot, old)
+    form = generic_scan.encoding_of(store, e.slot, old, value)
     store.delete(e.slot, old)
-    place(e, s.dbid, new, value, expire_at, raw)
+    place(e, s.dbid, new, value, expire_at, form)
     e.changed(s, old, NOTIFY_GENERIC, b"rename_from")
     e.changed(s, new, NOTIFY_GENERIC, b"rename_to", 0)
     return True
@@ -127,9 +133,9 @@ def move(e: Engine, s: Session, args: list[bytes]) -> None:
         s.reply.integer(0)
         return
     expire_at = source.expire_at(e.slot, key)
-    raw = source.is_raw(e.slot, key)
+    form = generic_scan.encoding_of(source, e.slot, key, value)
     source.delete(e.slot, key)
-    place(e, dbid, key, value, expire_at, raw)
+    place(e, dbid, key, value, expire_at, form)
     e.changed(s, key, NOTIFY_GENERIC, b"move_from")
     e.changed_in(dbid, key, NOTIFY_GENERIC, b"move_to", 0)
     s.reply.integer(1)
@@ -166,7 +172,8 @@ def _copy(e: Engine, s: Session, key: bytes, new: bytes, dbid: i64, replace: boo
             return False
         target.delete(slot, new)
     twin = value.copy() if isinstance(value, Value) else value
-    place(e, dbid, new, twin, s.store.expire_at(e.slot, key), s.store.is_raw(e.slot, key))
+    form = generic_scan.encoding_of(s.store, e.slot, key, value)
+    place(e, dbid, new, twin, s.store.expire_at(e.slot, key), form)
     e.changed_in(dbid, new, NOTIFY_GENERIC, b"copy_to")
     return True
 

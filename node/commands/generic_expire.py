@@ -4,7 +4,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from node.commands.reading import already_past, integer, invalid_expiry, look
+from node.commands.reading import already_past, integer, invalid_expiry, look, shown
 from node.engine import NOTIFY_EXPIRED, NOTIFY_GENERIC, Engine, Handler
 from node.errors import CommandError
 from node.expire import round_seconds
@@ -25,7 +25,7 @@ def _conditions(args: list[bytes]) -> i64:
     while i < len(args):
         flag: i64 = _FLAGS.get(args[i].lower(), 0)
         if flag == 0:
-            raise CommandError(b"ERR Unsupported option " + args[i])
+            raise CommandError(b"ERR Unsupported option " + shown(args[i]))
         flags |= flag
         i += 1
     if flags & _NX and flags & (_XX | _GT | _LT):

@@ -5,10 +5,10 @@ from typing import Final
 from mypy_extensions import i64
 
 from cluster.slots import key_slot
-from node.commands.reading import integer
+from node.commands.reading import integer, shown
 from node.engine import Engine, Handler
 from node.errors import SYNTAX, CommandError
-from node.eviction import LFU, LRU, POLICIES, idle_seconds, lfu_decayed
+from node.eviction import LFU, POLICIES, idle_seconds, lfu_decayed
 from node.keyspace import Store, Value
 from node.match import Glob
 from node.numbers import is_int
@@ -23,7 +23,6 @@ _IS_LFU: Final = (
     b"ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies "
     b"at runtime LRU and LFU data will take some time to adjust."
 )
-_NO_LRU: Final = b"ERR An LRU maxmemory policy is not selected, idle time not tracked."
 # A string is embedded in the object of its key up to 128 bytes together. Source: Valkey 9.1, keys of 1 to 120 bytes.
 _EMBEDDED: Final = 113
 _EMBEDDED_LONG_KEY: Final = 111
@@ -102,7 +101,7 @@ def scan(e: Engine, s: Session, args: list[bytes]) -> None:
         else:
             wanted = args[i + 1].lower()
             if wanted not in _TYPES:
-                raise CommandError(b"ERR unknown type name '%b'" % args[i + 1])
+                raise CommandError(b"ERR unknown type name '%b'" % shown(args[i + 1]))
         i += 2
     following, seen = s.store.scan(cursor, count)
     s.reply.array(2)
@@ -138,7 +137,7 @@ def encoding_of(store: Store, slot: i64, key: bytes, value: object) -> bytes:
     assert isinstance(value, bytes)
     if store.is_raw(slot, key):
         return b"raw"
-    if is_int(value):
+    if is_int(value) and not store.is_text(slot, key):
         return b"int"
     room = _EMBEDDED if len(key) <= _SHORT_KEY else _EMBEDDED_LONG_KEY
     return b"embstr" if len(key) + len(value) <= room else b"raw"
@@ -163,14 +162,13 @@ def object_refcount(e: Engine, s: Session, args: list[bytes]) -> None:
 
 
 def object_idletime(e: Engine, s: Session, args: list[bytes]) -> None:
-    """OBJECT IDLETIME key: seconds since the last access, tracked with an LRU policy."""
+    """OBJECT IDLETIME key: seconds since the last access, with an LRU policy to the key, else to one of its slot."""
     slot = key_slot(args[2])
     if s.store.peek(slot, args[2]) is None:
         s.reply.null()
         return
-    mode = POLICIES[e.settings.maxmemory_policy].clock
-    if mode != LRU:
-        raise CommandError(_IS_LFU if mode == LFU else _NO_LRU)
+    if POLICIES[e.settings.maxmemory_policy].clock == LFU:
+        raise CommandError(_IS_LFU)
     clock = s.store.clock_of(slot, args[2])
     s.reply.integer(idle_seconds(clock, (e.now_ms // 1000) & 0xFFFFFF) if clock >= 0 else 0)
 

@@ -92,3 +92,8 @@ def expiry_time(e: Engine, name: bytes, data: bytes, seconds: bool, relative: bo
 def invalid_expiry(name: bytes) -> CommandError:
     """The error for a time that is not positive or does not fit."""
     return CommandError(b"ERR invalid expire time in '%b' command" % name)
+
+
+def shown(arg: bytes) -> bytes:
+    """An argument as error texts show it: up to the first zero byte, as C prints it."""
+    return arg.split(b"\0")[0]

