@@ -15,7 +15,7 @@ from cluster.resp.errors import ProtocolError
 from cluster.slots import key_slot
 from node.engine import Engine
 from node.errors import (
-    CROSS_SLOT, LOADING, NO_AUTH, NO_MULTI, NO_REPLICAS, OUT_OF_MEMORY, PRIMARY_DOWN, READ_ONLY, CommandError,
+    CROSS_SLOT, LOADING, NO_AUTH, NO_REPLICAS, OUT_OF_MEMORY, PRIMARY_DOWN, READ_ONLY, CommandError,
 )  # fmt: skip
 from node.memory import make_room
 from node.session import KIND_REPLICA, REPLY_ON, REPLY_SKIP, REPLY_SKIPPING, Executor, Session
@@ -93,12 +93,13 @@ class Dispatcher(Executor):
         if entry is None or len(entry.subcommands) > 0:
             entry = self.find(args)
         if entry is None:
-            self._reject(s, None, unknown(self.table, args))
+            self._reject(s, None, unknown(self.table, args) if s.authenticated else NO_AUTH)
             return
         count: i64 = len(args)
         arity = entry.arity
         if (arity > 0 and count != arity) or count < -arity:
-            self._reject(s, entry, b"ERR wrong number of arguments for '" + entry.name + b"' command")
+            text = b"ERR wrong number of arguments for '" + entry.name + b"' command"
+            self._reject(s, entry, text if s.authenticated or entry.no_auth else NO_AUTH)
             return
         if s.slow or e.guarded:
             self._execute_guarded(s, entry, args, buf, start, end)
@@ -189,7 +190,7 @@ class Dispatcher(Executor):
         if not s.authenticated and not entry.no_auth:
             return NO_AUTH
         if s.multi and entry.no_multi:
-            return NO_MULTI
+            return b"ERR Command '" + entry.name + b"' not allowed inside a transaction"
         if entry.keyed and e.gate.active:
             refusal = self._refused_by_gate(s, entry, args)
             if refusal is not None:
@@ -319,7 +320,7 @@ def unknown(table: dict[bytes, Entry], args: list[bytes]) -> bytes:
     """The error for a command or subcommand that does not exist."""
     container = table.get(args[0].lower())
     if container is not None:
-        shown = args[1][:128]
+        shown = args[1][:128].split(b"\0")[0]  # Valkey prints it as a C string
         return b"ERR unknown subcommand '%b'. Try %b HELP." % (shown, container.name.upper())
     rest = b""
     for arg in args[1:]:

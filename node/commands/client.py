@@ -99,9 +99,7 @@ def _on(word: bytes) -> bool:
 def pause(e: Engine, s: Session, args: list[bytes]) -> None:
     """CLIENT PAUSE timeout [WRITE|ALL]: a longer or stricter pause that is on stays on."""
     writes_only = False
-    if len(args) > 4:
-        raise CommandError(SYNTAX)
-    if len(args) == 4:
+    if len(args) == 4:  # with more arguments the mode is ALL, as in Valkey
         mode = args[3].lower()
         if mode not in (b"write", b"all"):
             raise CommandError(b"ERR CLIENT PAUSE mode must be WRITE or ALL")
@@ -145,9 +143,7 @@ def reply(e: Engine, s: Session, args: list[bytes]) -> None:
 def unblock_(e: Engine, s: Session, args: list[bytes]) -> None:
     """CLIENT UNBLOCK client-id [TIMEOUT|ERROR]."""
     with_error = False
-    if len(args) > 4:
-        raise CommandError(b"ERR wrong number of arguments for 'client|unblock' command")
-    if len(args) == 4:
+    if len(args) == 4:  # with more arguments they are all ignored, as in Valkey
         reason = args[3].lower()
         if reason not in (b"timeout", b"error"):
             raise CommandError(b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")

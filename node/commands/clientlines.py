@@ -69,7 +69,7 @@ def describe(e: Engine, s: Session) -> bytes:
         (b"psub", len(s.patterns)),
         (b"ssub", len(s.shard_channels)),
         (b"multi", len(s.queue) if s.multi else -1),
-        (b"watch", len(s.watching)),
+        (b"watch", 0 if s.watch_broken else len(s.watching)),
         (b"qbuf", held),
         (b"qbuf-free", 0),
         (b"argv-mem", 0),
@@ -211,8 +211,7 @@ def parse_filter(e: Engine, args: list[bytes], i: int, skip_me: bool) -> ClientF
 
 
 def _take_ids(condition: Condition, args: list[bytes], i: int) -> int:
-    """Read one or more ids; returns the index after them."""
-    first = i
+    """Read ids as far as they go, none included; returns the index after them."""
     while i < len(args):
         number = integer(args[i])
         if number is None:
@@ -221,8 +220,6 @@ def _take_ids(condition: Condition, args: list[bytes], i: int) -> int:
             raise CommandError(b"ERR client-id should be greater than 0")
         condition.ids.append(number)
         i += 1
-    if i == first:
-        raise CommandError(SYNTAX)
     return i
 
 

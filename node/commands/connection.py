@@ -16,6 +16,7 @@ HELLO_UNAUTHENTICATED = (
     b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> "
     b"<pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
 )
+NOT_32_BITS = b"ERR value is out of range, value must between -2147483648 and 2147483647"
 BAD_NAME = b"ERR Client names cannot contain spaces, newlines or special characters."
 
 
@@ -122,8 +123,10 @@ def _greet(e: Engine, s: Session) -> None:
 def select(e: Engine, s: Session, args: list[bytes]) -> None:
     """SELECT index."""
     index = integer(args[1])
-    if index is None or not -(2**31) <= index < 2**31:
+    if index is None:
         raise CommandError(NOT_AN_INTEGER)
+    if not -(2**31) <= index < 2**31:
+        raise CommandError(NOT_32_BITS)
     if not 0 <= index < len(e.stores):
         raise CommandError(DB_OUT_OF_RANGE)
     s.dbid = index
