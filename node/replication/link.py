@@ -85,7 +85,10 @@ class PrimaryLink:
                 await self._synchronize(stream)
                 in_sync = True
                 await self._apply(stream)
-        except (LinkError, RdbError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as error:
+        except* (LinkError, RdbError, OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError) as group:
+            error: BaseException = group  # the nursery of `_apply` wraps what breaks the link
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
             if not self._abandoned:
                 log.warning("the link to the primary is down", host=host, port=port, reason=str(error) or type(error).__name__)
         return in_sync
