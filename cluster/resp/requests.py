@@ -156,6 +156,7 @@ class RequestDecoder:
                 else:
                     self.pos = pos
                     self._missing = missing
+                    self._bulk = -1  # of the argument before, which may have been completed just now
                     bulk = self._length()
                     if bulk < 0:
                         return False
