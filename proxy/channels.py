@@ -1,10 +1,12 @@
 """Subscriptions of one client, over as many shards as they need.
 
-A channel has its home at the shard that owns the slot of its name: PUBLISH goes there, so SUBSCRIBE does. A pattern is subscribed at
-every shard, and so are the channels of keyspace notifications, which each shard speaks of its own keys. A message counts only when
-it comes from its channel's home (or is a keyspace notification), so it arrives once whether or not nodes pass messages on.
+A channel has its home at the shard that owns the slot of its name: PUBLISH goes there, so SUBSCRIBE does. A pattern is
+subscribed at every shard, and so are the channels of keyspace notifications, which each shard speaks of its own keys. A
+message counts only when it comes from its channel's home (or is a keyspace notification), so it arrives once whether or
+not nodes pass messages on.
 
-The proxy knows what the client has subscribed: when a primary is lost the subscriptions are renewed at the next one, unseen.
+The proxy knows what the client has subscribed: when a primary is lost the subscriptions are renewed at the next one,
+unseen.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ def everywhere(kind: bytes, name: bytes) -> bool:
 
 
 class Channels(Desk):
-    """What one client is subscribed to. `write` gets bytes for the client, `settled` is called when a change is complete."""
+    """What a client is subscribed to. `write` gets bytes for it, `settled` is called when a change is complete."""
 
     fleet: Fleet
     proto: i64
@@ -233,7 +235,9 @@ class Channels(Desk):
         """Renew what was lost; give up a change that no shard confirms."""
         now = self.fleet.now
         for shard, up in list(self.ups.items()):
-            if up.address != self.fleet.places[shard].address or (up.connecting and now - self.deadline > CONNECT_TIMEOUT):
+            if up.address != self.fleet.places[shard].address or (
+                up.connecting and now - self.deadline > CONNECT_TIMEOUT
+            ):
                 up.close()
         if self.total() or self.awaited:
             for shard, due in list(self.down.items()):

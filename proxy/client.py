@@ -1,9 +1,9 @@
 """A client's connection: its requests are decoded, routed and sent on; its replies come back in order.
 
-The way of a command: `_serve` decodes it and sends the usual case (one key, nothing unusual about the client) straight to the lane
-of its slot. Everything else goes through `_dispatch`: refusals first, then transactions, then by the kind of its plan. What must
-not overtake, or be overtaken by, other commands of the client (a change of protocol, a blocking command, a subscription) is held until
-all replies before it are written, and the client is not served until it is done.
+The way of a command: `_serve` decodes it and sends the usual case (one key, nothing unusual about the client) straight
+to the lane of its slot. Everything else goes through `_dispatch`: refusals first, then transactions, then by the kind
+of its plan. What must not overtake, or be overtaken by, other commands of the client (a change of protocol, a blocking
+command, a subscription) is held until all replies before it are written, and the client is not served until it is done.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ CROSS: Final = -2
 _BEFORE_LOGIN: Final = frozenset([b"auth", b"hello", b"quit", b"reset"])
 _WHILE_SUBSCRIBED: Final = frozenset(
     [
-        b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"ssubscribe", b"sunsubscribe", b"ping", b"quit", b"reset",
+        b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"ssubscribe", b"sunsubscribe",
+        b"ping", b"quit", b"reset",
     ]
 )  # fmt: skip
 _ENDS_MULTI: Final = frozenset([b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"])
@@ -72,7 +73,9 @@ class Client(Peer):
     last: Plan | None
     commands: i64
 
-    def __init__(self, hub: Hub, sock: socket.socket, access: Access, addresses: tuple[bytes, bytes, str], tls: bool) -> None:
+    def __init__(
+        self, hub: Hub, sock: socket.socket, access: Access, addresses: tuple[bytes, bytes, str], tls: bool
+    ) -> None:
         super().__init__(hub.fleet.loop, sock, tls)
         self.hub = hub
         self.fleet = hub.fleet
@@ -279,10 +282,7 @@ class Client(Peer):
         if plan.kind == NO_CLUSTER:
             return texts.NO_CLUSTER
         if self.channels is not None and session.proto == 2 and plan.name not in _WHILE_SUBSCRIBED:
-            return texts.error(
-                b"ERR Can't execute '%b': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-                % plan.name
-            )
+            return texts.only_subscriptions(plan.name)
         return b""
 
     def _route(self, plan: Plan, args: list[bytes], raw: bytes) -> None:
@@ -476,7 +476,9 @@ class Client(Peer):
     # --- end
     def over_limit(self) -> bool:
         """Output limits: hard for everybody, lower for those who get messages without asking."""
-        limit = self.hub.pubsub_limit if self.channels is not None or self.monitors is not None else self.hub.output_limit
+        limit = (
+            self.hub.pubsub_limit if self.channels is not None or self.monitors is not None else self.hub.output_limit
+        )
         return self.unsent_bytes > limit
 
     def on_close(self) -> None:
@@ -489,5 +491,3 @@ class Client(Peer):
             self.line = None
             line.drop()
         self.drop_channels()
-
-

@@ -1,4 +1,4 @@
-"""What the proxy answers itself: logins, the client's own state, transactions, subscriptions, and what concerns all shards."""
+"""What the proxy answers itself: logins, a client's own state, transactions, subscriptions, all shards at once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 from mypy_extensions import i64, mypyc_attr
 
 from cluster.resp.encode import encode_request
-from proxy import split, texts
 from proxy import session as sessions
+from proxy import split, texts
 from proxy.channels import Monitors
 from proxy.client import CROSS, NO_SLOT, Client
 from proxy.info import InfoMerge

@@ -22,7 +22,7 @@ HANDSHAKE_SECONDS: Final = 10.0
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Hub:
-    """See above. `draw` gives random numbers, `started` is on the clock of `fleet.now`, `noted` hears of refused logins."""
+    """`draw` gives random numbers, `started` is on the clock of `fleet.now`, `noted` hears of refused logins."""
 
     fleet: Fleet
     pool: Pool
@@ -47,7 +47,9 @@ class Hub:
     _last_id: i64
     _idle_checked: float
 
-    def __init__(self, fleet: Fleet, plans: dict[bytes, Plan], draw: Callable[[], int], noted: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, fleet: Fleet, plans: dict[bytes, Plan], draw: Callable[[], int], noted: Callable[[str, str], None]
+    ) -> None:
         self.fleet = fleet
         self.pool = Pool(fleet)
         self.plans = plans
@@ -111,7 +113,9 @@ class Hub:
                 continue
             silent = now - session.seen
             busy = session.blocked or session.monitor or peer.due > 0 or session.kind() == b"pubsub"
-            if (peer.handshaking and silent > HANDSHAKE_SECONDS) or (self.timeout > 0 and silent > self.timeout and not busy):
+            if (peer.handshaking and silent > HANDSHAKE_SECONDS) or (
+                self.timeout > 0 and silent > self.timeout and not busy
+            ):
                 peer.close()
 
     def info(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """INFO of a sharded service: one text from the texts of all shards, in which every number is true of the whole.
 
-A field on which all shards agree stands as it is; counters and sizes are added; of the rest the proxy gives its own or leaves out.
+A field on which all shards agree stands as it is; counters and sizes are added; of the rest the proxy gives its own or
+leaves out.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ from proxy.skipper import bulk_text
 from proxy.split import first_error
 
 _SUMMED: Final = frozenset(
-    """blocked_clients used_memory used_memory_rss used_memory_peak used_memory_dataset used_memory_overhead maxmemory
-    total_commands_processed total_connections_received instantaneous_ops_per_sec total_net_input_bytes
-    total_net_output_bytes instantaneous_input_kbps instantaneous_output_kbps rejected_connections expired_keys evicted_keys
-    keyspace_hits keyspace_misses total_error_replies total_reads_processed total_writes_processed sync_full
-    sync_partial_ok sync_partial_err pubsub_channels pubsubshard_channels rdb_changes_since_last_save connected_slaves
-    connected_replicas used_cpu_sys used_cpu_user used_cpu_sys_children used_cpu_user_children expire_cycle_cpu_milliseconds
-    total_keys unexpected_error_replies mem_not_counted_for_evict lazyfree_pending_objects lazyfreed_objects""".split()
-)
+    [
+        "blocked_clients", "used_memory", "used_memory_rss", "used_memory_peak", "used_memory_dataset",
+        "used_memory_overhead", "maxmemory", "total_commands_processed", "total_connections_received",
+        "instantaneous_ops_per_sec", "total_net_input_bytes", "total_net_output_bytes",
+        "instantaneous_input_kbps", "instantaneous_output_kbps", "rejected_connections", "expired_keys",
+        "evicted_keys", "keyspace_hits", "keyspace_misses", "total_error_replies", "total_reads_processed",
+        "total_writes_processed", "sync_full", "sync_partial_ok", "sync_partial_err", "pubsub_channels",
+        "pubsubshard_channels", "rdb_changes_since_last_save", "connected_slaves", "connected_replicas",
+        "used_cpu_sys", "used_cpu_user", "used_cpu_sys_children", "used_cpu_user_children",
+        "expire_cycle_cpu_milliseconds", "total_keys", "unexpected_error_replies", "mem_not_counted_for_evict",
+        "lazyfree_pending_objects", "lazyfreed_objects",
+    ]
+)  # fmt: skip
 _LARGEST: Final = frozenset(["pubsub_patterns", "uptime_in_seconds", "uptime_in_days", "loading"])
 _HUMAN: Final = {
     "used_memory_human": "used_memory",
@@ -87,7 +93,7 @@ def _reduced(values: list[str], reduce: Callable[[list[float]], float]) -> str |
 
 
 def _summed_list(values: list[str]) -> str | None:
-    """`keys=5,expires=1,avg_ttl=300` of all shards: counts are added, an average is weighted by its expires or calls."""
+    """`keys=5,expires=1,avg_ttl=300` of all shards: counts are added, averages weighted by expires or calls."""
     rows = [dict([_pair(item) for item in value.split(",")]) for value in values]
     total: dict[str, str] = {}
     for name in rows[0]:

@@ -1,12 +1,14 @@
-"""Lanes: the shared way to the primary of one shard, for one protocol version and database, and what happens when it is blocked.
+"""Lanes: the shared way to the primary of one shard, for one protocol version and database, and what happens when it is
+blocked.
 
-A lane is open (requests are written straight to its upstream) or it is not, and then requests wait in it: `retries` are those that
-came back unexecuted, in the order in which they were sent, `parked` those that came after them. Invariant: a lane opens only when its
-last upstream has answered or lost all it was given, and `retries` go before `parked`; so the commands of one client on one slot are
-never executed in another order than they were sent, whatever fails over in between.
+A lane is open (requests are written straight to its upstream) or it is not, and then requests wait in it: `retries` are
+those that came back unexecuted, in the order in which they were sent, `parked` those that came after them. Invariant: a
+lane opens only when its last upstream has answered or lost all it was given, and `retries` go before `parked`; so the
+commands of one client on one slot are never executed in another order than they were sent, whatever fails over in
+between.
 
-A request is sent again only if it surely was not executed: it never left this process whole, the node said so (MOVED, READONLY,
-CLUSTERDOWN …), or it only reads. Any other whose connection is lost is answered with UNKNOWN_OUTCOME.
+A request is sent again only if it surely was not executed: it never left this process whole, the node said so (MOVED,
+READONLY, CLUSTERDOWN …), or it only reads. Any other whose connection is lost is answered with UNKNOWN_OUTCOME.
 """
 
 from __future__ import annotations

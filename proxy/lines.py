@@ -1,9 +1,9 @@
 """Lines: connections to a node that one client has for itself, while a command blocks or keys are watched.
 
-A line carries one request at a time. A request whose connection is lost goes again to the new primary when it surely was not executed,
-or when it blocks: a blocked pop that was lost is what its client would repeat, and an element that was popped just then is lost with
-the connection either way, as it is without a proxy. A line that watches keys is never repaired: its transaction is answered as one
-whose keys have changed.
+A line carries one request at a time. A request whose connection is lost goes again to the new primary when it surely
+was not executed, or when it blocks: a blocked pop that was lost is what its client would repeat, and an element that
+was popped just then is lost with the connection either way, as it is without a proxy. A line that watches keys is never
+repaired: its transaction is answered as one whose keys have changed.
 """
 
 from __future__ import annotations
@@ -146,7 +146,8 @@ class Line(Desk):
     def _send(self) -> None:
         up = self.up
         p = self.p
-        assert up is not None and p is not None
+        assert up is not None
+        assert p is not None
         self.sent = True
         p.deadline = 0.0
         up.request(p)

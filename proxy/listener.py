@@ -92,7 +92,7 @@ def bind(hosts: tuple[str, ...], port: int, backlog: int) -> list[socket.socket]
     for host in hosts:
         optional = host.startswith("-") or (host == "::1" and len(hosts) > 1)
         name = host.removeprefix("-")
-        name = "0.0.0.0" if name in ("", "*") else name
+        name = "0.0.0.0" if name in ("", "*") else name  # noqa: S104 - what `*` means
         sock = socket.socket(_FAMILIES[":" in name], socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,8 +1,8 @@
 """What is due: one `Pending` a command, a place in two queues at once.
 
-The client's queue keeps the order of its requests, the upstream's queue the order in which its replies will come. Both are
-intrusive lists (`next_c`, `next_u`), so a command costs one small object and no container. A reply that arrives for the head of its
-client's queue is written at once; any other waits in its Pending until those before it are there.
+The client's queue keeps the order of its requests, the upstream's queue the order in which its replies will come. Both
+are intrusive lists (`next_c`, `next_u`), so a command costs one small object and no container. A reply that arrives for
+the head of its client's queue is written at once; any other waits in its Pending until those before it are there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Where a command goes: decided from its catalog row alone, once at start, as a `Plan`; and what an error reply means for it.
+"""Where a command goes: decided from its catalog row alone, once at start, as a `Plan`; and what an error reply means
+for it.
 
-Pure. The words: a command is KEYED (one key at a fixed place: the hot path), KEYS (any number of keys, one slot), SPLIT (cut by slot
-and merged), EVERY (asked of all shards and merged), ANY (no key, any shard will do), BLOCK (may wait: gets a connection of its
-own), LOCAL (answered by the proxy for its own client) or REFUSED (would reach the insides of the service).
+Pure. The words: a command is KEYED (one key at a fixed place: the hot path), KEYS (any number of keys, one slot), SPLIT
+(cut by slot and merged), EVERY (asked of all shards and merged), ANY (no key, any shard will do), BLOCK (may wait: gets
+a connection of its own), LOCAL (answered by the proxy for its own client) or REFUSED (would reach the insides of the
+service).
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ SPLITTABLE: Final = frozenset([b"mget", b"mset", b"del", b"unlink", b"exists", b
 # Answered for the client that asks, by proxy.client; in a service of one shard, those in PASSED go to the node instead.
 LOCALS: Final = frozenset(
     [
-        b"auth", b"hello", b"quit", b"reset", b"client", b"select", b"ping", b"echo", b"multi", b"exec", b"discard", b"watch",
-        b"unwatch", b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"ssubscribe", b"sunsubscribe", b"monitor",
-        b"scan", b"randomkey", b"info", b"pubsub", b"wait", b"waitaof", b"readonly", b"readwrite", b"config", b"script|debug",
+        b"auth", b"hello", b"quit", b"reset", b"client", b"select", b"ping", b"echo", b"multi", b"exec", b"discard",
+        b"watch", b"unwatch", b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe", b"ssubscribe",
+        b"sunsubscribe", b"monitor", b"scan", b"randomkey", b"info", b"pubsub", b"wait", b"waitaof", b"readonly",
+        b"readwrite", b"config", b"script|debug",
     ]
 )  # fmt: skip
 PASSED: Final = frozenset([b"scan", b"randomkey", b"info", b"pubsub"])
@@ -38,13 +41,15 @@ PASSED: Final = frozenset([b"scan", b"randomkey", b"info", b"pubsub"])
 # What managed services keep from their users (the list of the Render page), and our own door to the nodes.
 RESTRICTED: Final = frozenset(
     [
-        b"failover", b"replicaof", b"save", b"slaveof", b"acl", b"shutdown", b"sync", b"module", b"pfselftest", b"bgsave", b"debug",
-        b"replconf", b"psync", b"bgrewriteaof", b"pfdebug", b"kvorum", b"asking", b"restore-asking", b"migrate",
+        b"failover", b"replicaof", b"save", b"slaveof", b"acl", b"shutdown", b"sync", b"module", b"pfselftest",
+        b"bgsave", b"debug", b"replconf", b"psync", b"bgrewriteaof", b"pfdebug", b"kvorum", b"asking",
+        b"restore-asking", b"migrate",
     ]
 )  # fmt: skip
 CLUSTER_ONLY: Final = frozenset([b"cluster"])
 
-# A key that is none in the catalog, and yet decides the shard: a channel has its home where a key of that name would be.
+# A key that is none in the catalog, and yet decides the shard: a channel has its home where a key of that name would
+# be.
 _HOMED: Final = frozenset([b"publish"])
 
 # --- what a reply means

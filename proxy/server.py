@@ -88,7 +88,9 @@ class Proxy:
             self.port = self._open_doors(settings.port, internal, False)
         if settings.tls_port and not settings.allowlist:
             log.warning(
-                "the external endpoint stays closed: the allowlist has no entry", service=settings.service, port=settings.tls_port
+                "the external endpoint stays closed: the allowlist has no entry",
+                service=settings.service,
+                port=settings.tls_port,
             )
         elif settings.tls_port:
             self.tls_port = self._open_doors(settings.tls_port, Access(True, True, settings.password), True)
@@ -104,7 +106,9 @@ class Proxy:
         except (OSError, TopologyError) as error:
             raise StartError(f"{path}: {error}") from error
         if topology.service != self.settings.service:
-            raise StartError(f"{path} is the topology of service '{topology.service}', not of '{self.settings.service}'")
+            raise StartError(
+                f"{path} is the topology of service '{topology.service}', not of '{self.settings.service}'"
+            )
         self.control.take(path.read_bytes(), str(path))
 
     def _open_doors(self, port: int, access: Access, tls: bool) -> int:
@@ -114,7 +118,7 @@ class Proxy:
         except OSError as error:
             raise StartError(f"TLS certificate or key: {error}") from error
         try:
-            sockets = bind(settings.bind, port, settings.backlog)
+            sockets = bind(settings.tls_bind if tls else settings.bind, port, settings.backlog)
         except BindError as error:
             raise StartError(str(error)) from error
         self.doors += [Door(self.hub, sock, access, context, settings.keepalive) for sock in sockets]
@@ -137,7 +141,7 @@ class Proxy:
                     break
             close_doors(self.loop, self.doors)
             with trio.move_on_after(GRACE):
-                while any(peer.due for peer in self.hub.peers.values()):
+                while any(peer.due for peer in self.hub.peers.values()):  # noqa: ASYNC110 - no event of trio's
                     await trio.sleep(TICK)
             nursery.cancel_scope.cancel()
         self.hub.close()

@@ -40,7 +40,7 @@ HELP: Final[list[bytes]] = [
 
 
 class Access:
-    """Who may do what: the rule of an endpoint. `password` b"" with `required` false means that any password is right."""
+    """Who may do what: the rule of an endpoint. Where no login is required, any password is right."""
 
     def __init__(self, external: bool, required: bool, password: bytes) -> None:
         self.external = external
@@ -118,12 +118,12 @@ class Session:
         flags += b"x" if self.multi >= 0 else b""
         flags += b"b" if self.blocked else b""
         return (
-            b"id=%d addr=%b laddr=%b name=%b age=%d idle=%d flags=%b db=%d sub=%d psub=%d ssub=%d multi=%d watch=%d cmd=%b "
-            b"user=default redir=-1 resp=%d lib-name=%b lib-ver=%b tot-cmds=%d"
+            b"id=%d addr=%b laddr=%b name=%b age=%d idle=%d flags=%b db=%d sub=%d psub=%d ssub=%d multi=%d watch=%d"
+            b" cmd=%b user=default redir=-1 resp=%d lib-name=%b lib-ver=%b tot-cmds=%d"
             % (
-                self.id, self.address, self.local, self.name, int(now - self.created), int(now - self.seen), flags or b"N",
-                self.db, self.channels, self.patterns, self.shard_channels, self.multi, int(self.watching), self.last_command,
-                self.proto, self.lib_name, self.lib_version, self.commands,
+                self.id, self.address, self.local, self.name, int(now - self.created), int(now - self.seen),
+                flags or b"N", self.db, self.channels, self.patterns, self.shard_channels, self.multi,
+                int(self.watching), self.last_command, self.proto, self.lib_name, self.lib_version, self.commands,
             )
         )  # fmt: skip
 
@@ -146,19 +146,16 @@ def verbatim(value: bytes, proto: i64) -> bytes:
 def hello_reply(session: Session, version: bytes) -> bytes:
     """The map that HELLO answers."""
     pairs = (
-        bulk(b"server") + bulk(b"valkey") + bulk(b"version") + bulk(version) + bulk(b"proto") + b":%d\r\n" % session.proto
-        + bulk(b"id") + b":%d\r\n" % session.id + bulk(b"mode") + bulk(b"standalone") + bulk(b"role") + bulk(b"master")
-        + bulk(b"modules") + texts.EMPTY_ARRAY
+        bulk(b"server") + bulk(b"valkey") + bulk(b"version") + bulk(version)
+        + bulk(b"proto") + b":%d\r\n" % session.proto + bulk(b"id") + b":%d\r\n" % session.id
+        + bulk(b"mode") + bulk(b"standalone") + bulk(b"role") + bulk(b"master") + bulk(b"modules") + texts.EMPTY_ARRAY
     )  # fmt: skip
     return (b"%7\r\n" if session.proto == 3 else b"*14\r\n") + pairs
 
 
 def good_name(name: bytes) -> bool:
     """Whether a client may call itself so: printable ASCII without spaces."""
-    for byte in name:
-        if byte < 33 or byte > 126:
-            return False
-    return True
+    return all(33 <= byte <= 126 for byte in name)
 
 
 def set_name(session: Session, name: bytes) -> bytes:
@@ -184,7 +181,7 @@ def set_info(session: Session, option: bytes, value: bytes) -> bytes:
 
 
 def set_switch(word: bytes) -> bytes:
-    """CLIENT NO-EVICT and NO-TOUCH: the switch is checked; nodes see the proxy's own connections, which are never evicted."""
+    """CLIENT NO-EVICT and NO-TOUCH: checked only, for nodes see the proxy's connections and not this one."""
     return texts.OK if word.lower() in (b"on", b"off") else texts.SYNTAX
 
 

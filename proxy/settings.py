@@ -13,6 +13,7 @@ ROWS: Final[tuple[Option, ...]] = (
     Option("bind", Kind.WORDS, "127.0.0.1 ::1", high=16, immutable=True),
     Option("port", Kind.NUMBER, "6379", high=65535, immutable=True),  # internal, plain; 0: off
     Option("tls-port", Kind.NUMBER, "0", high=65535, immutable=True),  # external; 0: off
+    Option("tls-bind", Kind.WORDS, high=16, immutable=True),  # of the external endpoint; empty: as bind
     Option("tls-cert-file", Kind.TEXT, immutable=True),
     Option("tls-key-file", Kind.TEXT, immutable=True),
     Option("topology-file", Kind.TEXT, immutable=True),
@@ -42,6 +43,7 @@ class Settings:
     bind: tuple[str, ...]
     port: int
     tls_port: int
+    tls_bind: tuple[str, ...]
     certificate: str
     key: str
     topology_file: str
@@ -84,6 +86,7 @@ def read_settings(options: Options) -> Settings:
         tuple([word.decode("utf-8", "surrogateescape") for word in options.words("bind")]),
         port,
         tls_port,
+        tuple([word.decode("utf-8", "surrogateescape") for word in options.words("tls-bind") or options.words("bind")]),
         options.string("tls-cert-file"),
         options.string("tls-key-file"),
         options.string("topology-file"),

@@ -1,8 +1,9 @@
 """Replies, skipped over: where one reply ends in a stream of RESP2 or RESP3, without making values of it.
 
-A reply is a tree, yet to find its end a counter suffices: `need` elements are still to come, an aggregate of n adds n. Nothing is
-scanned twice: the part of an unfinished reply that has been passed is put aside in `_pieces` and joined once, at its end.
-Source of the types: the RESP specification of Redis and Valkey (streamed aggregates `*?` are never sent by them and refused).
+A reply is a tree, yet to find its end a counter suffices: `need` elements are still to come, an aggregate of n adds n.
+Nothing is scanned twice: the part of an unfinished reply that has been passed is put aside in `_pieces` and joined
+once, at its end. Source of the types: the RESP specification of Redis and Valkey (streamed aggregates `*?` are never
+sent by them and refused).
 """
 
 from typing import Final, final
@@ -21,7 +22,8 @@ _ATTRIBUTE: Final = 124  # |
 @final
 @mypyc_attr(acyclic=True)
 class ReplySkipper:
-    """Feed it bytes, then call `next` until it answers False; after True `reply()` is the reply and `kind` its first byte.
+    """Feed it bytes, then call `next` until it answers False; after True `reply()` is the reply and `kind` its first
+    byte.
 
     While `split` is false the reply is `buf[start:end]`, so that it can be written without a copy of its own.
     """

@@ -4,8 +4,8 @@ from typing import Final
 
 NOAUTH: Final = b"-NOAUTH Authentication required.\r\n"
 HELLO_NOAUTH: Final = (
-    b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
-    b"option can be used to authenticate the client and select the RESP protocol version at the same time\r\n"
+    b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user>"
+    b" <pass> option can be used to authenticate the client and select the RESP protocol version at the same time\r\n"
 )
 WRONGPASS: Final = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
 NOT_ALLOWED: Final = b"-Client IP address is not in the allowlist.\r\n"
@@ -69,6 +69,14 @@ def wrong_arity(name: bytes) -> bytes:
 def no_permission(name: bytes) -> bytes:
     """The refusal of a command that would touch the insides of the service."""
     return error(b"NOPERM User default has no permissions to run the '%b' command" % name)
+
+
+def only_subscriptions(name: bytes) -> bytes:
+    """The refusal of a command that a RESP2 client cannot send while it is subscribed."""
+    return error(
+        b"ERR Can't execute '%b': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this"
+        b" context" % name
+    )
 
 
 def not_in_multi(name: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """A transaction: MULTI's queue, kept in the proxy until EXEC sends it whole.
 
-Sent in one piece it cannot mingle with other commands of the connection it shares, it costs one round trip, and it can be sent again
-when it surely was not executed. What a node would refuse while queueing (OOM, for one) then comes as EXECABORT with the reason.
+Sent in one piece it cannot mingle with other commands of the connection it shares, it costs one round trip, and it can
+be sent again when it surely was not executed. What a node would refuse while queueing (OOM, for one) then comes as
+EXECABORT with the reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One connection to a node. Requests go out as slices of what clients sent, replies are skipped over and handed on as slices."""
+"""One connection to a node: requests go out, and replies are skipped over and handed on, as slices of what came in."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class Upstream(Conn):
 
 
 def dial(address: tuple[str, int]) -> socket.socket:
-    """A non-blocking socket on its way to an address (IPv4, IPv6, or a name, which is then looked up). Raises OSError."""
+    """A non-blocking socket on its way to an IPv4 or IPv6 address, or to a name to look up. Raises OSError."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
