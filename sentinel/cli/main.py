@@ -145,8 +145,14 @@ def _read(path: Path | None) -> blueprints.Blueprint:
 def _observer(as_json: bool) -> Observer:
     if as_json:
         return progress.Json(Console(stderr=True), click.echo)
-    console = Console()
+    console = _console()
     return progress.Screen(console) if console.is_terminal else progress.Lines(console)
+
+
+def _console() -> Console:
+    """Standard output; wide enough for every column where nobody's window bounds it."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
 
 
 @main.command()
@@ -175,7 +181,7 @@ def show_status(as_json: bool, secrets: bool, home: Home) -> None:
         found = found if secrets else msgspec.structs.replace(found, services=services)
         click.echo(msgspec.json.encode(found))
     else:
-        show.status(Console(), found, secrets=secrets)
+        show.status(_console(), found, secrets=secrets)
     sys.exit(FAILED if found.state == "unavailable" else 0)
 
 

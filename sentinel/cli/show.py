@@ -28,6 +28,9 @@ _COLOURS: Final = {
     "down": "bold red",
     "dead": "bold red",
 }
+WIDE: Final = 120
+"""Columns from which a table shows everything."""
+
 _PASSWORD: Final = re.compile(r"(://[^:@/]*:)[^@/]+@")
 
 
@@ -114,28 +117,33 @@ def _service(console: Console, service: ServiceStatus, secrets: bool) -> None:
     title.append(f", {service.policy}", "dim")
     console.print(title)
     plain(console, f"internal {service.internal_url}")
-    plain(
-        console,
-        f"external {service.external_url if secrets and service.external_url else masked(service.external_url)}",
-    )
+    external = service.external_url if secrets else None
+    plain(console, f"external {external or masked(service.external_url)}")
     if service.proxy != "online":
         console.print(Text.assemble("the proxy is ", coloured(service.proxy)))
+    wide = console.width >= WIDE
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("shard", "slots", "node", "address", "role", "state"):
-        table.add_column(column)
-    for column in ("offset", "lag", "memory", "keys", "clients"):
-        table.add_column(column, justify="right")
+    for column in ("shard", *(("slots",) if wide else ()), "node", "address", "role", "state"):
+        table.add_column(column, no_wrap=True)
+    for column in (*(("offset",) if wide else ()), "lag", "memory", *(("of",) if wide else ()), "keys", "clients"):
+        table.add_column(column, justify="right", no_wrap=True)
     for shard in service.shards:
         for index, node in enumerate(shard.nodes):
-            first = (shard.name, shard.slots) if index == 0 else ("", "")
-            table.add_row(*first, *_node(node))
+            head = (shard.name, shard.slots) if index == 0 else ("", "")
+            table.add_row(*(head if wide else head[:1]), *_node(node, wide))
     console.print(table)
     plain(console)
 
 
-def _node(node: NodeStatus) -> tuple[str | Text, ...]:
-    role = Text(node.role, style="bold" if node.role == "primary" else "")
-    memory = size(node.memory) + (f" / {size(node.maxmemory)}" if node.maxmemory else "")
+def _node(node: NodeStatus, wide: bool) -> list[str | Text]:
+    address = node.address if wide else node.address.rpartition(":")[2]
+    row: list[str | Text] = [
+        node.name,
+        address,
+        Text(node.role, style="bold" if node.role == "primary" else ""),
+        coloured(node.state),
+    ]
+    offset = [number(node.offset)] if wide else []
+    limit = [size(node.maxmemory) if node.maxmemory else "-"] if wide else []
     lag = "-" if node.lag is None else size(node.lag)
-    numbers = (number(node.offset), lag, memory, number(node.keys), number(node.clients))
-    return (node.name, node.address, role, coloured(node.state), *numbers)
+    return [*row, *offset, lag, size(node.memory), *limit, number(node.keys), number(node.clients)]
