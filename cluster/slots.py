@@ -20,7 +20,9 @@ def _crc16_table() -> list[int]:
     return table
 
 
-_TABLE: Final[list[int]] = _crc16_table()
+# The table in two halves: an index into bytes is a plain load in compiled code, one into a list is a call and an unboxing.
+_HIGH: Final = bytes([crc >> 8 for crc in _crc16_table()])
+_LOW: Final = bytes([crc & 0xFF for crc in _crc16_table()])
 
 
 def key_slot(key: bytes) -> i64:
@@ -41,12 +43,13 @@ def range_slot(data: bytes, start: i64, end: i64) -> i64:
                 end = j
             break
         i += 1
-    table = _TABLE
-    crc: i64 = 0
+    high: i64 = 0  # the two bytes of the CRC
+    low: i64 = 0
     i = start
     while i < end:
         byte: i64 = data[i]
-        entry: i64 = table[((crc >> 8) ^ byte) & 0xFF]
-        crc = ((crc << 8) & 0xFFFF) ^ entry
+        index: i64 = high ^ byte
+        high = low ^ _HIGH[index]
+        low = _LOW[index]
         i += 1
-    return crc & 16383
+    return ((high << 8) | low) & 16383

@@ -1,5 +1,6 @@
 """`kvorum-server [FILE] [--directive value ...]`: start one node, with the arguments of valkey-server."""
 
+import gc
 import random
 import sys
 import time
@@ -29,6 +30,10 @@ def main() -> None:
         print(f"kvorum-server: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     structlog.get_logger().info("ready to accept connections", port=settings.port, tls_port=settings.tls_port)
+    # What was loaded lives as long as the process, and stored values form no cycles: the collector would only cost.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     trio.run(serve, engine, Replicator(engine))
     for sock in sockets:
         sock.close()

@@ -82,7 +82,7 @@ class Dispatcher(Executor):
         entry = self.table.get(args[0])
         if entry is None:
             entry = self.table.get(args[0].lower())
-        if entry is not None and len(entry.subcommands) > 0 and len(args) > 1:
+        if entry is not None and entry.container and len(args) > 1:
             return entry.subcommands.get(args[1].lower())
         return entry
 
@@ -90,7 +90,7 @@ class Dispatcher(Executor):
         """Check and run one command. `buf[start:end]` is its multibulk form; `start` -1 when there is none."""
         e = self.engine
         entry = self.table.get(args[0])
-        if entry is None or len(entry.subcommands) > 0:
+        if entry is None or entry.container:
             entry = self.find(args)
         if entry is None:
             self._reject(s, None, unknown(self.table, args) if s.authenticated else NO_AUTH)

@@ -40,6 +40,7 @@ class Entry:
     allow_busy: bool
     keyed: bool  # has keys: the cluster gate looks at it
     checked: bool  # write or denyoom: the dispatcher looks at memory and role
+    container: bool  # has subcommands
     subcommands: dict[bytes, "Entry"]
     calls: i64
     microseconds: float
@@ -71,6 +72,7 @@ class Entry:
         self.movable = flags & MOVABLEKEYS != 0
         self.keyed = command.first_key > 0 or len(command.key_specs) > 0
         self.checked = self.write or self.denyoom
+        self.container = len(command.subcommands) > 0
         self.subcommands = {}
         self.calls = 0
         self.microseconds = 0.0

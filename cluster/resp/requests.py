@@ -89,18 +89,30 @@ class RequestDecoder:
         """Decode one request into `args`; False when more bytes are needed. Raises ProtocolError."""
         if self._have > 0 and not self._join():
             return False
+        if self._missing > 0:
+            args = self._partial
+            self._partial = []
+            return self._arguments(args)
         while self._missing == 0:
-            if self.pos >= len(self.buf):
+            pos: i64 = self.pos
+            buf = self.buf
+            size: i64 = len(buf)
+            if pos >= size:
                 return False
-            self.start = self.pos
-            if self.buf[self.pos] != 42:  # *
+            self.start = pos
+            if buf[pos] != 42:  # *
                 line = self._inline()
                 if line == _BLANK:
                     continue
                 return line == _TAKEN
-            if not self._count():
+            # The usual `*<one digit>\r\n` without a call; anything else by the slow way.
+            if pos + 3 < size and buf[pos + 2] == 13 and 49 <= buf[pos + 1] <= 57:
+                self._missing = i64(buf[pos + 1]) - 48
+                self.pos = pos + 4
+                self._whole = True
+            elif not self._count():
                 return False
-        return self._arguments()
+        return self._arguments([])
 
     def _join(self) -> bool:
         """Make the collected pieces the buffer again once the large argument is complete."""
@@ -127,17 +139,15 @@ class RequestDecoder:
         if count > 0:
             self._missing = count
             self._whole = True
-            self._partial = []
         return True
 
-    def _arguments(self) -> bool:
-        """Read the arguments that are missing; False when more bytes are needed."""
+    def _arguments(self, args: list[bytes]) -> bool:
+        """Read the arguments that are missing behind `args`; False when more bytes are needed."""
         buf = self.buf
         size: i64 = len(buf)
         pos: i64 = self.pos
         missing: i64 = self._missing
         bulk: i64 = self._bulk
-        args = self._partial
         while missing > 0:
             if bulk < 0:
                 # The usual `$<up to 4 digits>\r\n` without a call; anything else by the slow way.
@@ -159,12 +169,14 @@ class RequestDecoder:
                     self._bulk = -1  # of the argument before, which may have been completed just now
                     bulk = self._length()
                     if bulk < 0:
+                        self._partial = args
                         return False
                     pos = self.pos
             if pos + bulk + 2 > size:
                 self.pos = pos
                 self._missing = missing
                 self._bulk = bulk
+                self._partial = args
                 if bulk >= _COLLECT_FROM:
                     self._pieces = [buf[pos:]] if pos < size else []
                     self._have = size - pos
@@ -182,7 +194,6 @@ class RequestDecoder:
         self._missing = 0
         self._bulk = -1
         self.args = args
-        self._partial = []
         self.end = pos
         self.raw = self._whole
         return True
