@@ -66,6 +66,10 @@ class ScanOptions:
             elif word and name == word:
                 self.flag = True
                 i += 1
+            elif name == b"novalues":
+                raise CommandError(b"ERR NOVALUES option can only be used in HSCAN")
+            elif name == b"noscores":
+                raise CommandError(b"ERR NOSCORES option can only be used in ZSCAN")
             else:
                 raise CommandError(SYNTAX)
 
