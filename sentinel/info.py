@@ -25,7 +25,7 @@ def parse_info(text: bytes) -> Info:
         replicas=() if is_replica else _replicas(fields),
         primary=primary if is_replica else None,
         link_up=fields.get("master_link_status") == "up",
-        link_down_for=float(max(_number(fields.get("master_link_down_since_seconds", ""), 0), 0)),
+        link_down_for=_down_for(_number(fields.get("master_link_down_since_seconds", ""), 0)),
         priority=_number(fields.get("slave_priority", ""), 100),
         offset=_number(fields.get("slave_repl_offset", fields.get("master_repl_offset", "")), 0),
         announced=fields.get("replica_announced", "1") != "0",
@@ -44,6 +44,11 @@ def _replicas(fields: dict[str, str]) -> tuple[Address, ...]:
         if address is not None:
             found.append(address)
     return tuple(found)
+
+
+def _down_for(seconds: int) -> float:
+    """INFO says -1 of a link that has never been up."""
+    return float(seconds) if seconds >= 0 else float("inf")
 
 
 def _address(host: str, port: str) -> Address | None:
