@@ -15,7 +15,7 @@ from node.engine import Engine, Handler
 from node.errors import SYNTAX, CommandError
 from node.numbers import NotANumber, parse_double
 from node.session import Session
-from node.types.zset import ZSet, from_pairs
+from node.types.zset import ZSet
 
 BY_RANK: Final = 0
 BY_SCORE: Final = 1
@@ -253,10 +253,14 @@ def zrangestore(e: Engine, s: Session, args: list[bytes]) -> None:
     scores: list[float] = []
     if values is not None:
         query.find(values, members, scores)
-    if query.reverse:
-        members.reverse()
-        scores.reverse()
-    replace(e, s, e.slot, args[1], from_pairs(members, scores), b"zrangestore")
+    result = ZSet()
+    if query.range.kind == BY_RANK:  # the other kinds do not know their number beforehand
+        result.expect(len(members), 0)
+    i: i64 = 0
+    while i < len(members):
+        result.add(members[i], scores[i])
+        i += 1
+    replace(e, s, e.slot, args[1], result, b"zrangestore")
 
 
 def _count(e: Engine, s: Session, args: list[bytes], kind: i64) -> None:

@@ -181,7 +181,7 @@ class List(Value):
         at, inner = self._node_at(index)
         node = self.nodes[at]
         large = LIMITS.is_large(len(value))
-        if self.packed or (node.plain and large) or node.accepts(len(value)):
+        if self.packed or node.plain == large:  # a node may outgrow the limit by this, as Valkey's do
             node.replace(inner, value)
         elif node.plain:
             self._insert(at, 0, value, True)
@@ -196,7 +196,7 @@ class List(Value):
         self.nodes = [other for other in self.nodes if other is not node]
 
     def _replace_apart(self, at: i64, inner: i64, value: bytes) -> None:
-        """Replace an element that its node has no room for by a node between the two parts of that node."""
+        """Replace an element by a large one, which gets a node between the two parts of the old one."""
         node = self.nodes[at]
         rest = node.split(inner + 1)
         self.nodes.insert(at + 1, _node_of(value))
@@ -205,8 +205,8 @@ class List(Value):
         node.delete(inner, 1)
         if node.count == 0:
             self.nodes.pop(at)
-            at -= 1
-        self._merge_around(at + 1)
+        else:
+            self._merge_around(at + 1)
 
     # --- by value
 
