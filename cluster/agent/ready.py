@@ -53,7 +53,7 @@ async def _sentinel(link: Link, masters: Iterable[str]) -> str | None:
     for name in masters:
         reply = await link.call("SENTINEL", "CKQUORUM", name)
         if isinstance(reply, ReplyError):
-            return f"{name}: {reply.text.removeprefix('NOQUORUM ')}"
+            return "waiting for its peers" if reply.code == "NOQUORUM" else reply.text
     return None
 
 

@@ -108,8 +108,10 @@ class Screen(Lines):
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
         for column in ("process", "kind", "address", "state", ""):
             table.add_column(column, no_wrap=True)
-        for name, process in self._processes.items():
-            state = show.coloured(self._states[name])
-            detail = Text(self._details.get(name, "")[:60], style="dim")
-            table.add_row(name, process.kind, f"{process.host}:{process.port}", state, detail)
+        rows = [(p.name, p.kind, f"{p.host}:{p.port}", self._states[p.name]) for p in self._processes.values()]
+        taken = sum(max(len(row[column]) for row in rows) + 2 for column in range(4)) + 1
+        room = max(0, self._console.width - taken)
+        for row in rows:
+            detail = Text(self._details.get(row[0], "")[:room], style="dim")
+            table.add_row(*row[:3], show.coloured(row[3]), detail)
         return table
