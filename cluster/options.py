@@ -156,18 +156,18 @@ class Options:
 
     def match(self, patterns: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
         """Names and values for glob patterns in any case, each once; an exact name is answered as it was written."""
-        found: dict[bytes, bytes] = {}
+        found: dict[str, tuple[bytes, bytes]] = {}
         for pattern in patterns:
             if not any(c in pattern for c in b"[*?"):
-                row = self._names.get(pattern.decode("utf-8", "replace").lower())
-                if row is not None:
-                    found.setdefault(pattern, self.get(row.name))
+                name = pattern.decode("utf-8", "replace").lower()
+                if name in self._names:
+                    found.setdefault(name, (pattern, self.get(name)))
                 continue
             wanted = glob(pattern)
             for name, row in self._names.items():
                 if not row.hidden and wanted.fullmatch(name.encode()):
-                    found.setdefault(name.encode(), self.get(row.name))
-        return list(found.items())
+                    found.setdefault(name, (name.encode(), self.get(name)))
+        return list(found.values())
 
     def is_default(self, name: str) -> bool:
         """Whether an option has the value that it has without a file."""
@@ -207,7 +207,7 @@ class Options:
                 self._values[row.name] = canonical(row, words, self._values[row.name])
             except OptionError as error:
                 self._values = before
-                raise OptionError(error.reason, written) from None
+                raise OptionError(error.reason, written.lower()) from None
         changed = frozenset(name for name, value in self._values.items() if value != before[name])
         if changed:
             self._apply(changed, before, staged[0][1])

@@ -8,6 +8,7 @@ import hashlib
 from typing import Final
 
 from node.keyspace import Store
+from node.numbers import format_double
 from node.types.hash import Hash
 from node.types.quicklist import List
 from node.types.set import Set
@@ -54,12 +55,12 @@ def value_digest(digest: bytes, value: object, expires: bool) -> bytes:
         for i in range(0, len(flat), 2):
             digest = join(digest, mix(mix(ZERO, flat[i]), flat[i + 1]))
     elif isinstance(value, ZSet):
-        digest = _kind(digest, _ZSET)
+        digest = _kind(digest, _ZSET)  # scores as Valkey 9 prints them; older ones take 17 digits
         members: list[bytes] = []
         scores: list[float] = []
         value.collect(0, value.count, members, scores)
         for i in range(len(members)):
-            digest = join(digest, mix(mix(ZERO, members[i]), b"%.17g" % scores[i]))
+            digest = join(digest, mix(mix(ZERO, members[i]), format_double(scores[i])))
     return join(digest, b"!!expire!!") if expires else digest
 
 

@@ -104,6 +104,10 @@ class Stats:
         self.hits_base = 0
         self.misses_base = 0
         self.peak_memory = 0
+        self.auth_denied = 0  # RESETSTAT keeps these four, as in Valkey
+        self.command_denied = 0
+        self.key_denied = 0
+        self.channel_denied = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -120,10 +124,6 @@ class Stats:
         self.writes = 0
         self.output_limit_disconnections = 0
         self.query_limit_disconnections = 0
-        self.auth_denied = 0
-        self.command_denied = 0
-        self.key_denied = 0
-        self.channel_denied = 0
         self.sync_full = 0
         self.sync_partial_ok = 0
         self.sync_partial_err = 0

@@ -3,7 +3,7 @@
 from cluster.configfile import rewrite
 from cluster.options import OptionError, UnknownOptionError
 from node.engine import Engine, Handler
-from node.errors import CommandError
+from node.errors import SYNTAX, CommandError
 from node.memory import make_room
 from node.session import Session
 
@@ -32,7 +32,7 @@ def get(e: Engine, s: Session, args: list[bytes]) -> None:
 def set_(e: Engine, s: Session, args: list[bytes]) -> None:
     """CONFIG SET parameter value [parameter value ...]: all or none."""
     if len(args) % 2:
-        raise CommandError(b"ERR wrong number of arguments for 'config|set' command")
+        raise CommandError(SYNTAX)
     pairs = [(args[i], args[i + 1]) for i in range(2, len(args), 2)]
     try:
         changed = e.settings.options.set_pairs(pairs, allowed(e, s, "enable-protected-configs"))

@@ -69,6 +69,7 @@ def _expire(e: Engine, s: Session, args: list[bytes], name: bytes, seconds: bool
         return
     if already_past(e, at_ms):
         s.store.delete(e.slot, key)
+        e.stats.expired_keys += 1
         e.changed(s, key, NOTIFY_EXPIRED, b"expired")
         e.replace_with([b"UNLINK", key])
     else:

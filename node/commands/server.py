@@ -162,7 +162,7 @@ def shutdown(e: Engine, s: Session, args: list[bytes]) -> None:
     """SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [SAFE] | ABORT: the connection just ends when it succeeds."""
     words = [word.lower() for word in args[1:]]
     unknown = [word for word in words if word not in (b"nosave", b"save", b"now", b"force", b"safe", b"abort")]
-    if unknown or (b"abort" in words and len(words) > 1) or (b"save" in words and b"nosave" in words):
+    if unknown or (b"abort" in words and set(words) != {b"abort"}) or (b"save" in words and b"nosave" in words):
         raise CommandError(SYNTAX)
     if b"abort" in words:
         if not e.shutdown_asked:

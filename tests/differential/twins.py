@@ -118,7 +118,7 @@ def start_twins(folder: Path, *directives: str) -> Iterator[Twins]:
     try:
         for name in ("oracle", "node"):
             home = folder / name
-            home.mkdir()
+            home.mkdir(parents=True)
             port = find_free_port()
             command = oracle_command(home, port, *allowed)
             if name == "node":

@@ -117,7 +117,7 @@ def test_stock_configuration(settings: Settings) -> None:
     settings.refresh()
 
     changed = {name for name in settings.options.rows if not settings.options.is_default(name)}
-    assert changed == {"bind", "set-proc-title", "pidfile"}
+    assert changed == {"bind", "pidfile"}
     assert settings.bind == ["127.0.0.1", "-::1"]
 
 
