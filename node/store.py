@@ -425,10 +425,10 @@ class PlainStore(Store):
             bucket = self.data.scan(cursor, out)
             if bucket:
                 cursor = bucket << 14 | here
-            elif slot >= 0 or here == 16383:
-                return 0, out
             else:
-                cursor = here + 1
+                cursor = -1 if slot >= 0 else self.data.next_occupied(here + 1)
+                if cursor < 0:
+                    return 0, out
             if len(out) >= want:
                 return cursor, out
 
