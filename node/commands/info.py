@@ -93,6 +93,7 @@ def clients(e: Engine) -> Fields:
     """Connections."""
     sessions = [s for s in e.sessions.values() if s.kind != KIND_REPLICA]
     paused = e.paused_until_ms > e.now_ms
+    watched = sum(1 for watchers in e.watched.values() if not all(s.watch_broken for s in watchers))
     return [
         ("connected_clients", str(len(sessions))),
         ("cluster_connections", "0"),
@@ -104,7 +105,7 @@ def clients(e: Engine) -> Fields:
         ("pubsub_clients", str(sum(1 for s in sessions if s.subscriptions() > 0))),
         ("watching_clients", str(sum(1 for s in sessions if s.watching and not s.watch_broken))),
         ("clients_in_timeout_table", "0"),
-        ("total_watched_keys", str(sum(1 for watchers in e.watched.values() if not all(s.watch_broken for s in watchers)))),
+        ("total_watched_keys", str(watched)),
         ("total_blocking_keys", str(sum(len(e.blocking.keys_waited_for(i)) for i in range(len(e.stores))))),
         ("total_blocking_keys_on_nokey", "0"),
         ("paused_reason", "client_pause" if paused else "none"),

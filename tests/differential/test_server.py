@@ -355,7 +355,8 @@ def test_commandstats(twins: Twins) -> None:
     client = twins.client()
     client.same("CONFIG RESETSTAT")
     for line in ("SET a 1", "GET a", "GET", "GET a b", "LPUSH a 1", "CLIENT GETNAME", "CLIENT SETNAME x_y",
-                 "CLIENT SETNAME", "MULTI", "GET a", "EXEC", "EXEC", "CONFIG GET hz", "NOSUCH", "CONFIG FOO"):  # fmt: skip
+                 "CLIENT SETNAME", "MULTI", "GET a", "EXEC", "EXEC", "CONFIG GET hz", "NOSUCH",
+                 "CONFIG FOO"):  # fmt: skip
         client.same(line)
     counted: list[dict[str, str]] = []
     for line in (client.oracle, client.node):
