@@ -185,6 +185,7 @@ class Store:
     def scan(self, cursor: i64, want: i64, slot: i64 = -1) -> tuple[i64, list[bytes]]:
         """One SCAN step of at least `want` keys where there are as many: the next cursor (0 = done) and keys.
 
+        With a `slot` the walk stays in that slot, whatever slot the cursor names.
         Every key that exists from the first call to the last is returned at least once, whatever comes and goes.
         """
         raise NotImplementedError

@@ -414,6 +414,8 @@ class PlainStore(Store):
 
     def scan(self, cursor: i64, want: i64, slot: i64 = -1) -> tuple[i64, list[bytes]]:
         out: list[bytes] = []
+        if slot >= 0:
+            cursor = (cursor & ~16383) | slot
         here = cursor & 16383
         while True:
             if slot < 0:
