@@ -7,7 +7,7 @@ durable.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import trio
@@ -185,9 +185,9 @@ class Engine:
             case events.Switched(primary, epoch):
                 self._switched(name, primary, epoch)
 
-    def _start(self, job: Callable[..., object], *args: object) -> None:
+    def _start(self, job: Callable[..., Awaitable[object]], *args: object) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(job, *args)  # type: ignore[arg-type]
+            self._nursery.start_soon(job, *args)
 
     async def _promote(self, name: str, address: Address) -> None:
         node = self._nodes.get((name, address))
@@ -212,7 +212,9 @@ class Engine:
         return f"master {shard.name} {host} {port} quorum {shard.rules.quorum}"
 
     def _match_probes(self, shard: Shard) -> None:
-        """Start a probe for each node and peer that has none, and stop those of the forgotten."""
+        """Start a probe for each node and peer that has none, and stop those of the forgotten; not before `run`."""
+        if self._nursery is None:
+            return
         for key in [k for k in self._nodes if k[0] == shard.name and k[1] not in shard.nodes]:
             self._nodes.pop(key).stop()
         for address in shard.nodes:

@@ -25,7 +25,7 @@ from sentinel.state import (
     with_peer,
 )
 
-ME, P1, P2 = ("%040x" % n for n in (1, 2, 3))
+ME, P1, P2 = (f"{n:040x}" for n in (1, 2, 3))
 A, B, C = (Address("127.0.0.1", port) for port in (7001, 7002, 7003))
 NOW = 1000.0
 WELL = Health(last_pong=NOW, last_reply=NOW, connected=True)
@@ -44,7 +44,7 @@ def shard_with(peers: int = 2, **rules: object) -> Shard:
         node = replace(shard.nodes[address], health=WELL, info=info, info_at=NOW)
         shard = with_node(shard, node)
     for number in range(peers):
-        peer_id = "%040x" % (2 + number)
+        peer_id = f"{2 + number:040x}"
         address = Address("127.0.0.1", 8000 + number)
         shard = with_peer(shard, Peer(id=peer_id, address=address, health=WELL, hello_at=NOW))
     return shard
@@ -83,7 +83,7 @@ def test_only_listed_transitions_exist(stage: Stage, step: Step) -> None:
 
 def test_every_stage_can_be_reached_and_left() -> None:
     """The diagram has no dead end and no stage that nothing leads to; any stage ends by a newer configuration."""
-    assert {target for target in TRANSITIONS.values()} | {Stage.ELECTION} == set(Stage)
+    assert set(TRANSITIONS.values()) | {Stage.ELECTION} == set(Stage)
     for stage in set(Stage) - {Stage.NONE}:
         assert TRANSITIONS[stage, Step.SUPERSEDED] is Stage.NONE
     assert not any(stage is Stage.NONE for stage, _ in TRANSITIONS)
@@ -170,7 +170,7 @@ def test_votes_are_per_shard_and_not_for_the_past() -> None:
 
 
 def test_a_leader_gives_no_vote_and_a_candidate_steps_back() -> None:
-    """Who is promoting goes on; who only asks for votes gives way to a higher epoch, and waits before it stands again."""
+    """Who is promoting goes on; who only asks for votes gives way to a higher epoch, and waits a while."""
     candidate, _ = failover.start(shard_with(), NOW, 0.0)
     shard, _ = quorum.grant(candidate, P1, 9, NOW, 0.5)
     assert shard.failover is None
