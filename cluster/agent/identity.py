@@ -1,6 +1,6 @@
 """What a deployment must remember between runs: node ids, ports and passwords. Kept in `state.json`, owner-only.
 
-Pure but for the two functions given to `allocate`: one makes secrets, one finds a free port.
+Pure but for the two functions given to `allocate`: one makes secrets, one says whether a port is free.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from cluster.blueprint import Blueprint, Service
 
 NODE_PORTS: Final = 7000
 SENTINEL_PORTS: Final = 26379
+LAST_PORT: Final = 65535
 MAX_STATE: Final = 4 << 20
 
 
@@ -52,6 +53,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     services: tuple[ServiceRecord, ...] = ()
     sentinels: tuple[SentinelRecord, ...] = ()
+    retired_ports: tuple[int, ...] = ()
     version: int = 1
 
     def service(self, name: str) -> ServiceRecord | None:
@@ -76,28 +78,52 @@ def from_json(data: bytes) -> Identity:
     return identity
 
 
+class _Ports:
+    """Gives ports. A known port stays with its owner for good: a sentinel may still take that address for that node."""
+
+    def __init__(self, old: Identity, is_free: Callable[[int], bool]) -> None:
+        self._is_free = is_free
+        known = [node.port for service in old.services for node in service.nodes]
+        self._owned = {*known, *(sentinel.port for sentinel in old.sentinels), *old.retired_ports}
+        self.retired = set(old.retired_ports)
+
+    def keep(self, port: int, start: int) -> int:
+        """The port itself while it is free, else a new one."""
+        if port and self._is_free(port):
+            return port
+        self.retired |= {port} - {0}
+        return self.new(start)
+
+    def new(self, start: int) -> int:
+        """The first free port from `start` on that nobody has ever had; raises IdentityError when there is none."""
+        for port in range(start, LAST_PORT + 1):
+            if port not in self._owned and self._is_free(port):
+                self._owned.add(port)
+                return port
+        raise IdentityError(f"no port from {start} upwards is free")
+
+
 def allocate(
-    blueprint: Blueprint, old: Identity, secret: Callable[[int], str], free_port: Callable[[int], int]
+    blueprint: Blueprint, old: Identity, secret: Callable[[int], str], is_free: Callable[[int], bool]
 ) -> Identity:
     """The identity that serves the blueprint: what is known is kept, what is new is made.
 
-    `secret(n)` gives n random hex digits; `free_port(p)` gives p when it can be had, else the next free port above that
-    it has not given yet. Raises IdentityError when a service would change its number of shards.
+    `secret(n)` gives n random hex digits; `is_free(port)` says whether a port can be had now. Raises IdentityError
+    when a service would change its number of shards.
     """
+    ports = _Ports(old, is_free)
     services = {record.name: record for record in old.services}
     for service in blueprint.services:
-        services[service.name] = _service(service, services.get(service.name), secret, free_port)
+        services[service.name] = _service(service, services.get(service.name), secret, ports)
     sentinels: list[SentinelRecord] = []
-    for index in range(blueprint.sentinels):
-        known = old.sentinels[index] if index < len(old.sentinels) else None
-        port = free_port(known.port if known else SENTINEL_PORTS + index)
-        sentinels.append(SentinelRecord(f"sentinel-{index + 1}", known.id if known else secret(40), port))
-    return Identity(tuple(services.values()), tuple(sentinels))
+    for index in range(max(blueprint.sentinels, len(old.sentinels))):
+        known = old.sentinels[index] if index < len(old.sentinels) else SentinelRecord("", secret(40), 0)
+        port = ports.keep(known.port, SENTINEL_PORTS)
+        sentinels.append(SentinelRecord(f"sentinel-{index + 1}", known.id, port))
+    return Identity(tuple(services.values()), tuple(sentinels), tuple(sorted(ports.retired)))
 
 
-def _service(
-    service: Service, old: ServiceRecord | None, secret: Callable[[int], str], free_port: Callable[[int], int]
-) -> ServiceRecord:
+def _service(service: Service, old: ServiceRecord | None, secret: Callable[[int], str], ports: _Ports) -> ServiceRecord:
     if old is not None and old.shards != service.shards:
         raise IdentityError(
             f"service '{service.name}' has {_shards(old.shards)} here, but the blueprint says {service.shards}: "
@@ -110,9 +136,7 @@ def _service(
         known = [node for node in old.nodes if node.shard == shard] if old else []
         while len(known) < 1 + service.replicas:
             known.append(NodeRecord(_free_name(shard, known), secret(40), shard, 0))
-        for node in known:
-            port = free_port(node.port or NODE_PORTS)
-            nodes.append(NodeRecord(node.name, node.id, shard, port))
+        nodes += [NodeRecord(node.name, node.id, shard, ports.keep(node.port, NODE_PORTS)) for node in known]
     return ServiceRecord(service.name, old.password if old else secret(40), service.shards, tuple(nodes))
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from cluster import plans
 from cluster.agent.home import Home
-from cluster.agent.identity import Identity, NodeRecord, ServiceRecord
+from cluster.agent.identity import Identity, NodeRecord, SentinelRecord, ServiceRecord
 from cluster.blueprint import Blueprint, Service
 from cluster.options import quote
 from cluster.tls import Certificates
@@ -149,10 +149,10 @@ def lay_out(
     processes: list[Process] = []
     for service in blueprint.services:
         processes += _nodes(service, identity, topologies[service.name], home)
-    for index in range(len(identity.sentinels)):
+    for index in range(blueprint.sentinels):
         processes.append(_sentinel(index, blueprint, identity, topologies, home))
     for service, end in zip(blueprint.services, ends, strict=True):
-        processes.append(_proxy(service, end, identity, home, certificates, addresses))
+        processes.append(_proxy(service, end, identity.sentinels[: blueprint.sentinels], home, certificates, addresses))
     return Deployment(tuple(processes), dict(topologies), ends)
 
 
@@ -189,9 +189,10 @@ def _nodes(service: Service, identity: Identity, topology: Topology, home: Home)
 def _sentinel(
     index: int, blueprint: Blueprint, identity: Identity, topologies: Mapping[str, Topology], home: Home
 ) -> Process:
-    me = identity.sentinels[index]
+    peers = identity.sentinels[: blueprint.sentinels]
+    me = peers[index]
     folder = home.process("sentinel", me.name)
-    quorum = len(identity.sentinels) // 2 + 1
+    quorum = len(peers) // 2 + 1
     lines: list[tuple[object, ...]] = [("port", me.port), ("bind", HOST), ("dir", folder), ("sentinel", "myid", me.id)]
     for service in blueprint.services:
         lines.append(("topology-file", home.topology(service.name)))
@@ -205,7 +206,7 @@ def _sentinel(
             for node in (topology.node(replica) for replica in shard.replicas):
                 assert node is not None
                 lines.append(("sentinel", "known-replica", shard.name, node.host, node.port))
-            for peer in identity.sentinels:
+            for peer in peers:
                 if peer != me:
                     lines.append(("sentinel", "known-sentinel", shard.name, HOST, peer.port, peer.id))
     return Process(me.name, "sentinel", folder, {"sentinel.conf": _lines(*lines)}, HOST, me.port)
@@ -214,7 +215,7 @@ def _sentinel(
 def _proxy(
     service: Service,
     end: Endpoint,
-    identity: Identity,
+    sentinels: tuple[SentinelRecord, ...],
     home: Home,
     certificates: Certificates,
     addresses: tuple[str, ...],
@@ -231,7 +232,7 @@ def _proxy(
         ("maxclients", service.plan.clients),
         ("timeout", IDLE_SECONDS),
     ]
-    lines += [("sentinel", HOST, sentinel.port) for sentinel in identity.sentinels]
+    lines += [("sentinel", HOST, sentinel.port) for sentinel in sentinels]
     if end.external_port:
         lines += [
             ("tls-port", end.external_port),

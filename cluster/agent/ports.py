@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import psutil
-
-LAST_PORT = 65535
 
 
 class PortError(Exception):
@@ -41,18 +39,9 @@ def why_not(address: str, port: int) -> OSError | None:
     return None
 
 
-def finder(taken: Iterable[int], address: str = "127.0.0.1") -> Callable[[int], int]:
-    """A function that gives the wanted port, or the next free one above it, and each port only once."""
-    given = set(taken)
-
-    def find(wanted: int) -> int:
-        for port in range(wanted, LAST_PORT + 1):
-            if port not in given and why_not(address, port) is None:
-                given.add(port)
-                return port
-        raise PortError(f"no free port from {wanted} upwards on {address}")
-
-    return find
+def is_free(port: int, address: str = "127.0.0.1") -> bool:
+    """Could a server listen there now?"""
+    return why_not(address, port) is None
 
 
 def check(port: int, addresses: Iterable[str], what: str, remedy: str) -> None:

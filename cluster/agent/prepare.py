@@ -22,6 +22,7 @@ class Prepared:
     """What is ready to be started."""
 
     deployment: layout.Deployment
+    identity: identity.Identity
     certificates: Certificates
 
 
@@ -31,8 +32,8 @@ def prepare(blueprint: Blueprint, home: Home) -> Prepared:
     old = identity.from_json(home.state.read_bytes()) if home.state.exists() else identity.Identity()
     ends = layout.endpoints(blueprint, old)
     check_endpoints(blueprint, ends, addresses)
-    taken = [port for end in ends for port in (end.port, end.external_port)]
-    now = identity.allocate(blueprint, old, secret_hex, ports.finder(taken))
+    taken = {port for end in ends for port in (end.port, end.external_port)}
+    now = identity.allocate(blueprint, old, secret_hex, lambda port: port not in taken and ports.is_free(port))
     if now != old:
         write_file(home.state, identity.to_json(now))
     certificates = tls.ensure(home.tls, tls.local_names(), datetime.now(UTC))
@@ -42,7 +43,7 @@ def prepare(blueprint: Blueprint, home: Home) -> Prepared:
         process.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, data in process.files.items():
             write_file(process.folder / name, data)
-    return Prepared(deployment, certificates)
+    return Prepared(deployment, now, certificates)
 
 
 def secret_hex(digits: int) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from cluster.link import Link, LinkError, Reply, open_link
-from cluster.topology import Topology, TopologyError, from_json, merge
+from cluster.topology import Topology, TopologyError, from_json, merge, to_json
 
 PATIENCE: Final = 1.0
 DEAD_TRIES: Final = 20
@@ -54,6 +54,19 @@ class Sentinels:
             for address in self._addresses:
                 nursery.start_soon(get, address)
         return newest
+
+    async def announce(self, topology: Topology) -> None:
+        """Give every sentinel that answers a topology with newer epochs."""
+
+        async def give(address: tuple[str, int]) -> None:
+            try:
+                await self._ask(address, "KVORUM", "TOPOLOGY", "SET", to_json(topology).decode())
+            except LinkError:
+                return  # it learns it from the others
+
+        async with trio.open_nursery() as nursery:
+            for address in self._addresses:
+                nursery.start_soon(give, address)
 
     async def tell_dead(self, node: str) -> None:
         """Witness before every sentinel that this node's process has ended; one that does not answer is asked again."""

@@ -13,7 +13,7 @@ import trio
 from cluster.agent import report, supervise
 from cluster.agent.children import Child, command, stop_all
 from cluster.agent.home import Home, HomeLock
-from cluster.agent.layout import Process
+from cluster.agent.layout import Process, topology_of
 from cluster.agent.prepare import Prepared, prepare
 from cluster.agent.ready import missing
 from cluster.agent.sentinels import Sentinels
@@ -111,6 +111,8 @@ class Agent:
         for batch in (deployment.of_kind("node"), rest):
             for process in batch:
                 self._start(process, self._primary_of(process), nursery)
+            if batch is rest:
+                nursery.start_soon(self._follow)
             failures: list[StartError] = []
             async with trio.open_nursery() as waiting:
                 for process in batch:
@@ -178,7 +180,6 @@ class Agent:
         now = trio.current_time()
         watched = {p.name: supervise.Watched(p.name, p.node, p.service, started=now) for p in self._processes.values()}
         state = supervise.State(watched, self._topologies)
-        nursery.start_soon(self._follow)
         while True:
             event: supervise.Event = supervise.Woke()
             wake = supervise.next_wake(state)
@@ -221,12 +222,22 @@ class Agent:
             await trio.sleep(CHECK_EVERY)
 
     async def _follow(self) -> None:
-        """Learn of failovers from the sentinels, and keep the newest topology of each service on disk."""
+        """Learn of failovers from the sentinels, and keep the newest topology of each service on disk.
+
+        Who leads is for the sentinels to say; where the nodes are is for the agent: it corrects a record whose
+        addresses are those of an earlier run.
+        """
         while True:
-            for service, known in list(self._topologies.items()):
+            for service in self._blueprint.services:
+                known = self._topologies[service.name]
+                record = self._prepared.identity.service(service.name)
+                assert record is not None
                 newest = await self._sentinels.newest(known)
-                if newest is not known:
-                    self._take(service, known, newest)
+                corrected = topology_of(service, record, newest)
+                if corrected != newest:
+                    await self._sentinels.announce(corrected)
+                if corrected != known:
+                    self._take(service.name, known, corrected)
             await trio.sleep(FOLLOW_EVERY)
 
     def _take(self, service: str, old: Topology, new: Topology) -> None:

@@ -27,17 +27,9 @@ def secrets() -> Callable[[int], str]:
     return lambda digits: f"{next(numbers):0{digits}x}"
 
 
-def free(*taken: int) -> Callable[[int], int]:
-    """Free ports, each given once, but for those taken."""
-    given = set(taken)
-
-    def find(port: int) -> int:
-        while port in given:
-            port += 1
-        given.add(port)
-        return port
-
-    return find
+def free(*taken: int) -> Callable[[int], bool]:
+    """Every port is free but those taken."""
+    return lambda port: port not in taken
 
 
 def topologies(blueprint: Blueprint, found: Identity) -> dict[str, Topology]:
@@ -182,7 +174,8 @@ def test_a_taken_port_is_replaced_and_told_by_a_new_epoch() -> None:
     new = layout.topology_of(plan.services[0], second.service("cache"), old)
 
     assert [node.id for node in new.nodes] == [node.id for node in old.nodes]
-    assert new.nodes[0].port != 7000
+    assert [node.port for node in old.nodes] == [7000, 7001, 7002, 7003, 7004, 7005]
+    assert [node.port for node in new.nodes] == [7006, 7001, 7002, 7003, 7004, 7005]
     assert new.shards[0].epoch == 2
     check(new)
 
@@ -211,6 +204,31 @@ def test_more_or_fewer_replicas(replicas: int, members: list[int]) -> None:
     assert new.shards[0].members() == tuple([*ids, "f" * 40][index] for index in members)
     assert new.shards[0].epoch == (5 if replicas == 1 else 6)
     check(new)
+
+
+def test_an_address_never_changes_hands() -> None:
+    """A port that a node ever had is given to no other node: a sentinel may still take it for the former one."""
+    plan = blueprint("replicas: 2")
+    first = allocate(plan, Identity(), secrets(), free())
+    fewer = allocate(blueprint("replicas: 0"), first, secrets(), free())
+    moved = allocate(plan, fewer, secrets(), free(7000))
+    added = parse((SERVICE + "- {type: keyvalue, name: jobs, ipAllowList: []}\n").encode(), "b")
+    last = allocate(added, moved, secrets(), free())
+
+    assert [node.port for node in moved.services[0].nodes] == [7003, 7001, 7002]
+    assert [node.port for node in last.services[1].nodes] == [7004, 7005]
+
+
+def test_fewer_sentinels_know_only_each_other() -> None:
+    """Those that are no longer declared keep their ids for later, but nobody counts them."""
+    five = parse(("sentinels: 5\n" + SERVICE).encode(), "b")
+    found = allocate(blueprint(), allocate(five, Identity(), secrets(), free()), secrets(), free())
+    deployment = layout.lay_out(blueprint(), found, topologies(blueprint(), found), HOME, CERTIFICATES, ("127.0.0.1",))
+
+    assert len(found.sentinels) == 5
+    assert len(deployment.of_kind("sentinel")) == 3
+    assert sum("known-sentinel" in line for line in config(deployment, "sentinel-1")) == 2
+    assert "sentinel monitor cache-0 127.0.0.1 7000 2" in config(deployment, "sentinel-1")
 
 
 def test_another_number_of_shards_is_refused() -> None:
