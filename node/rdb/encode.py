@@ -48,7 +48,7 @@ def write_string(w: BytesWriter, value: bytes, compress: bool) -> None:
     if size <= 11 and is_int(value) and _write_integer(w, to_int(value)):
         return
     if compress and size >= COMPRESS_FROM:
-        packed = lzf.compress(value, size - 4)
+        packed = lzf.compress(value, size - 5)  # Valkey's LZF gives up a byte earlier than its bound of size - 4
         if packed is not None:
             w.append(0xC0 | LZF)
             write_length(w, len(packed))
