@@ -74,4 +74,4 @@ def is_past(at_ms: i64, now_ms: i64) -> bool:
 
 def round_seconds(ms: i64) -> i64:
     """Milliseconds as the seconds that TTL and EXPIRETIME answer: rounded to the nearest, half up."""
-    return (ms + 500) // 1000
+    return ms // 1000 + (1 if ms % 1000 >= 500 else 0)  # ms + 500 could leave the 64 bits

@@ -49,3 +49,4 @@ def test_a_key_is_past_only_after_its_millisecond() -> None:
 def test_seconds_are_rounded_to_the_nearest() -> None:
     """As TTL answers."""
     assert [round_seconds(ms) for ms in (0, 499, 500, 1499, 1500)] == [0, 0, 1, 1, 2]
+    assert round_seconds((1 << 63) - 1) == 9223372036854776
