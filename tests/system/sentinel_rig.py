@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cluster.topology import Node, Shard, Topology, to_json
 from tests.conftest import Server, find_free_port, oracle_binary, oracle_command, start_server
@@ -45,7 +47,8 @@ class Rig:
 
     def node_client(self, node: Server) -> redis.Redis:
         """A client that gives up soon, for nodes that may be stopped."""
-        return node.client(socket_timeout=1.0, socket_connect_timeout=1.0, decode_responses=True)
+        once = Retry(NoBackoff(), 0)
+        return node.client(socket_timeout=0.5, socket_connect_timeout=0.5, retry=once, decode_responses=True)
 
     def sentinel_client(self, number: int) -> redis.Redis:
         """A client of a sentinel."""
@@ -223,7 +226,7 @@ def rig(
             made.make_topology()
         made.start_sentinels(ours, genuine, down_after_ms)
         wait_for(made.is_settled, "sentinels, replicas and links to be settled")
-        client = made.node_client(made.nodes[0])
+        client = made.nodes[0].client()
         client.set("before", "failover")
         assert client.wait(2, 10000) == 2
         client.close()
