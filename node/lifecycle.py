@@ -11,9 +11,11 @@ import structlog
 
 from cluster.catalog import COMMANDS
 from cluster.files import write_file
+from cluster.options import OptionError
 from cluster.topology import TopologyError, from_json
 from node.acl import Acl
 from node.clients import ClientListener, NodeLoop, set_clock
+from node.descriptors import room_for
 from node.dispatch import Dispatcher
 from node.engine import Engine, notify_flags
 from node.eviction import POLICIES
@@ -42,6 +44,7 @@ def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
     engine.table = build_table(COMMANDS, HANDLERS)
     acl.require(settings.password)
     engine.executor = Dispatcher(engine, engine.table, _log_bug)
+    _fit_clients(settings)
     apply_settings(engine)
     settings.options.observe(partial(_settings_changed, engine))
     set_clock(engine)
@@ -51,6 +54,16 @@ def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
     if settings.cluster_enabled:
         _adopt_saved_topology(engine)
     return engine
+
+
+def _fit_clients(settings: Settings) -> None:
+    """Have the system allow as many open files as maxclients needs, or lower maxclients to what it allows."""
+    wanted = settings.max_clients
+    room = room_for(wanted)
+    if room < wanted:
+        log.warning("maxclients was lowered to what the limit on open files allows", wanted=wanted, maxclients=room)
+        settings.options.put("maxclients", (b"%d" % room,))
+        settings.refresh()
 
 
 def apply_settings(e: Engine) -> None:
@@ -65,9 +78,16 @@ def apply_settings(e: Engine) -> None:
 
 
 def _settings_changed(e: Engine, names: frozenset[str]) -> None:
-    """CONFIG SET: the typed settings follow, then whatever holds a copy."""
+    """CONFIG SET: the typed settings follow, then whatever holds a copy. Raises OptionError to refuse the change."""
     e.settings.refresh()
+    if "maxclients" in names:
+        room = room_for(e.settings.max_clients)
+        if room < e.settings.max_clients:
+            reason = f"The operating system is not able to handle the specified number of clients, try with {room}"
+            raise OptionError(reason, "maxclients")
     apply_settings(e)
+    for session in e.sessions.values():
+        session.decoder.max_bulk = e.settings.max_bulk
     if "requirepass" in names:
         e.acl.require(e.settings.password)
 
