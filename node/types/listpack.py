@@ -27,6 +27,7 @@ COUNT_UNKNOWN: Final = 65535
 NOT_FOUND: Final = -1
 
 _SCRATCH: Final = BytesWriter()
+_BYTES: Final[list[bytes]] = [bytes([n]) for n in range(256)]
 
 
 class CorruptListpack(ValueError):
@@ -115,6 +116,9 @@ def write_entry(w: BytesWriter, value: bytes) -> None:
 
 def entry(value: bytes) -> bytes:
     """The whole entry of a value: encoding, data and backlen."""
+    n: i64 = len(value)
+    if n < 64 and not is_int(value):
+        return b"%b%b%b" % (_BYTES[n | 128], value, _BYTES[n + 1])
     w = _SCRATCH if len(value) < 8192 else BytesWriter()  # the scratch writer keeps its memory
     w.truncate(0)
     write_entry(w, value)
@@ -130,23 +134,15 @@ def entry_pair(first: bytes, second: bytes) -> bytes:
     return w.getvalue()
 
 
-def _header(total: i64, count: i64) -> bytes:
-    w = _SCRATCH
-    w.truncate(0)
-    w.append(total & 255)
-    w.append((total >> 8) & 255)
-    w.append((total >> 16) & 255)
-    w.append((total >> 24) & 255)
-    w.append(count & 255)
-    w.append((count >> 8) & 255)
-    return w.getvalue()
-
-
 def wrap(entries: bytes, count: i64) -> bytes:
     """A listpack of `count` entries that are encoded already."""
     if count > COUNT_UNKNOWN:
         count = COUNT_UNKNOWN
-    return b"%b%b\xff" % (_header(len(entries) + HEADER, count), entries)
+    size: i64 = len(entries) + HEADER
+    return b"%b%b%b%b%b%b%b\xff" % (
+        _BYTES[size & 255], _BYTES[(size >> 8) & 255], _BYTES[(size >> 16) & 255], _BYTES[(size >> 24) & 255],
+        _BYTES[count & 255], _BYTES[(count >> 8) & 255], entries,
+    )  # fmt: skip
 
 
 def build(items: list[bytes]) -> bytes:
@@ -338,33 +334,37 @@ def seek(lp: bytes, index: i64) -> i64:
 
 
 def find(lp: bytes, wanted: bytes, step: i64) -> i64:
-    """The position of the entry `wanted` (encoded, as `entry` makes it) among every `step`-th entry from the first.
-
-    A search of the raw bytes answers most misses at once; a hit may lie across entries, so the walk decides.
-    """
-    hit: i64 = lp.find(wanted, FIRST)
-    if hit < 0:
-        return NOT_FOUND
+    """The position of the entry `wanted` (encoded, as `entry` makes it) among every `step`-th entry from the first."""
     pos: i64 = FIRST
     stop: i64 = len(lp) - 1
+    size: i64 = len(wanted)
+    limit: i64 = stop - size
+    first: i64 = wanted[0]
+    last: i64 = wanted[size - 2]  # the byte before backlen: where names that are numbered differ
+    wait: i64 = 0
     while pos < stop:
-        if pos >= hit:
-            if pos == hit:
+        b: i64 = lp[pos]
+        if wait == 0:
+            if b == first and pos <= limit and lp[pos + size - 2] == last and _same(lp, pos, wanted):
                 return pos
-            hit = lp.find(wanted, pos)
-            if hit < 0:
-                return NOT_FOUND
-            if pos == hit:
-                return pos
-        pos = skip(lp, pos)
-        if step == 2:
+            wait = step
+        wait -= 1
+        if b < 128:
+            pos += 2
+        elif b < 192:
+            pos += (b & 63) + 2
+        else:
             pos = skip(lp, pos)
-        elif step > 2:
-            more: i64 = step - 1
-            while more > 0:
-                pos = skip(lp, pos)
-                more -= 1
     return NOT_FOUND
+
+
+def _same(lp: bytes, pos: i64, wanted: bytes) -> bool:
+    i: i64 = len(wanted) - 1
+    while i > 0:
+        if lp[pos + i] != wanted[i]:
+            return False
+        i -= 1
+    return True
 
 
 # --- updating
@@ -380,7 +380,10 @@ def splice(lp: bytes, start: i64, stop: i64, entries: bytes, delta: i64) -> byte
         if known > COUNT_UNKNOWN:
             known = COUNT_UNKNOWN
     size: i64 = len(lp) - (stop - start) + len(entries)
-    return b"%b%b%b%b" % (_header(size, known), lp[FIRST:start], entries, lp[stop:])
+    return b"%b%b%b%b%b%b%b%b%b" % (
+        _BYTES[size & 255], _BYTES[(size >> 8) & 255], _BYTES[(size >> 16) & 255], _BYTES[(size >> 24) & 255],
+        _BYTES[known & 255], _BYTES[(known >> 8) & 255], lp[FIRST:start], entries, lp[stop:],
+    )  # fmt: skip
 
 
 def append(lp: bytes, value: bytes) -> bytes:

@@ -10,6 +10,7 @@ the first 2 * ahead own intervals of half the width. Bytes hash with a seed of t
 part.
 """
 
+from itertools import islice
 from random import Random
 from typing import Final, final
 
@@ -30,6 +31,12 @@ def bytes_cost(length: i64) -> i64:
 def below(rng: Random, n: i64) -> i64:
     """A random integer of 0 to n - 1."""
     return i64(int(rng.random() * float(n)))
+
+
+def _place(key: bytes) -> i64:
+    """Where a key stands among the hash values."""
+    h: i64 = hash(key)
+    return h & HASH_MASK
 
 
 @final
@@ -65,7 +72,7 @@ class ScanDict:
     def _part(self, key: bytes) -> dict[bytes, object]:
         if self.shift == HASH_BITS:
             return self.parts[0]
-        place: i64 = hash(key) & HASH_MASK
+        place: i64 = _place(key)
         return self.parts[self._index(place)]
 
     def has(self, key: bytes) -> bool:
@@ -115,7 +122,7 @@ class ScanDict:
         low: dict[bytes, object] = {}
         high: dict[bytes, object] = {}
         for key, value in self.parts[at].items():
-            place: i64 = hash(key) & HASH_MASK
+            place: i64 = _place(key)
             if (place >> bit) & 1:
                 high[key] = value
             else:
@@ -150,19 +157,23 @@ class ScanDict:
         i = self._index(cursor)
         left: i64 = want
         while i < len(self.parts):
+            keys: list[bytes] = []
             places: list[int] = []
             for key in self.parts[i]:
-                place: i64 = hash(key) & HASH_MASK
+                place: i64 = _place(key)
                 if place >= cursor:
+                    keys.append(key)
                     places.append(place)
             last: i64 = HASH_MASK
-            if len(places) > left:
-                places.sort()
-                last = places[left - 1]
-            for key in self.parts[i]:
-                place = hash(key) & HASH_MASK
-                if cursor <= place <= last:
-                    out.append(key)
+            if len(places) <= left:
+                out.extend(keys)
+            else:
+                last = sorted(places)[left - 1]
+                j: i64 = 0
+                while j < len(keys):
+                    if places[j] <= last:
+                        out.append(keys[j])
+                    j += 1
             left -= len(places)
             if left < 0:
                 return (last + 1) & HASH_MASK
@@ -191,7 +202,7 @@ class ScanDict:
             part = self.parts[below(rng, n)]
             nth: i64 = below(rng, self.widest)
             if nth < len(part):
-                return _nth(part, nth)
+                return next(islice(part, nth, None))
 
     def copy(self) -> "ScanDict":
         """A copy that shares the values."""
@@ -205,11 +216,3 @@ class ScanDict:
         twin.ahead = self.ahead
         twin.widest = self.widest
         return twin
-
-
-def _nth(part: dict[bytes, object], nth: i64) -> bytes:
-    for key in part:
-        if nth == 0:
-            return key
-        nth -= 1
-    raise IndexError("no such entry")
