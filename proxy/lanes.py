@@ -49,11 +49,13 @@ class LaneSet:
     db: i64
     lanes: list[Lane]
     by_slot: list[Lane]
+    nobody: Lane  # where commands wait whose slot nobody owns
 
     def __init__(self, proto: i64, db: i64, nobody: Lane) -> None:
         self.proto = proto
         self.db = db
         self.lanes = []
+        self.nobody = nobody
         self.by_slot = [nobody] * SLOTS
 
 
@@ -137,8 +139,8 @@ class Fleet:
     def _map(self, one: LaneSet) -> None:
         while len(one.lanes) < len(self.places):
             one.lanes.append(Lane(self, len(one.lanes), one.proto, one.db))
-        nobody = one.by_slot[0] if one.by_slot[0].shard < 0 else Lane(self, -1, one.proto, one.db)
-        one.by_slot[:] = [one.lanes[owner] if owner >= 0 else nobody for owner in self.owners]
+        one.by_slot[:] = [one.lanes[owner] if owner >= 0 else one.nobody for owner in self.owners]
+        one.nobody.release()
 
     def active(self) -> list[int]:
         """The shards that exist, by number."""
@@ -172,7 +174,7 @@ class Fleet:
         elif p.shard < len(lanes.lanes):
             lanes.lanes[p.shard].submit(p)
         else:
-            lanes.by_slot[0].submit(p)
+            lanes.nobody.submit(p)
 
     def tick(self, now: float) -> None:
         """Reconnect what should be connected, give up what has waited too long."""
@@ -180,9 +182,7 @@ class Fleet:
         for one in self.sets:
             for lane in one.lanes:
                 lane.tick()
-            nobody = one.by_slot[0]
-            if nobody.shard < 0:
-                nobody.tick()
+            one.nobody.tick()
 
     def close(self) -> None:
         """Close every upstream; what is still due is answered as lost."""
@@ -334,7 +334,7 @@ class Lane(Desk):
         self.holding = FINAL
         if why == MOVED:
             self.open = True
-            self._release()
+            self.release()
         else:
             up.close()
 
@@ -365,9 +365,9 @@ class Lane(Desk):
         if self.greetings == 0:
             self.backoff = BACKOFF_FIRST
             self.open = True
-            self._release()
+            self.release()
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Send all that has waited, in order, each to the shard that owns its slot now."""
         fleet = self.fleet
         waiting = list(self.retries)
@@ -377,7 +377,9 @@ class Lane(Desk):
         lanes = fleet.lanes(self.proto, self.db)
         for p in waiting:
             fleet.parked_bytes -= len(p.request)
-            if p.asking or p.slot < 0:
+            if p.slot < 0 and self.shard < 0:
+                fleet.submit(p, lanes)
+            elif p.slot < 0 or p.asking:
                 self.submit(p)
             else:
                 lanes.by_slot[p.slot].submit(p)

@@ -6,6 +6,8 @@ import gc
 import os
 import random
 import signal
+import socket
+import ssl
 import time
 from pathlib import Path
 from typing import Final
@@ -68,6 +70,8 @@ class Proxy:
         self.hub.pubsub_limit = settings.pubsub_limit
         self.control = Control(settings.service, self.changed)
         self.doors: list[Door] = []
+        self._bound: list[tuple[socket.socket, Access, ssl.SSLContext | None]] = []
+        self._known = trio.Event()
         self.port = 0
         self.tls_port = 0
 
@@ -75,6 +79,7 @@ class Proxy:
         """A newer topology is known: turn to its primaries."""
         self.fleet.now = time.monotonic()
         self.fleet.apply(topology)
+        self._known.set()
         self.hub.pool.retarget()
         self.loop.settle()
 
@@ -121,7 +126,7 @@ class Proxy:
             sockets = bind(settings.tls_bind if tls else settings.bind, port, settings.backlog)
         except BindError as error:
             raise StartError(str(error)) from error
-        self.doors += [Door(self.hub, sock, access, context, settings.keepalive) for sock in sockets]
+        self._bound += [(sock, access, context) for sock in sockets]
         return int(sockets[0].getsockname()[1])
 
     async def run(self) -> None:
@@ -129,17 +134,19 @@ class Proxy:
         gc.collect()
         gc.freeze()
         gc.disable()
-        log.info("ready", service=self.settings.service, port=self.port, tls_port=self.tls_port)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._turns)
             nursery.start_soon(self._ticks)
             for host, port in self.settings.sentinels:
                 nursery.start_soon(self.control.follow, host, port, self.settings.sentinel_auth)
+            nursery.start_soon(self._accept)
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for number in signals:
                     log.info("a signal asks for the end", signal=signal.Signals(number).name)
                     break
             close_doors(self.loop, self.doors)
+            for sock, _, _ in self._bound:
+                sock.close()
             with trio.move_on_after(GRACE):
                 while any(peer.due for peer in self.hub.peers.values()):  # noqa: ASYNC110 - no event of trio's
                     await trio.sleep(TICK)
@@ -147,6 +154,14 @@ class Proxy:
         self.hub.close()
         self.loop.close()
         log.info("ended")
+
+    async def _accept(self) -> None:
+        """Accept clients from the moment that the shards are known; until then they wait in the sockets' backlog."""
+        if not self._known.is_set():
+            log.info("waiting for the topology", service=self.settings.service)
+            await self._known.wait()
+        self.doors = [Door(self.hub, *bound, self.settings.keepalive) for bound in self._bound]
+        log.info("ready", service=self.settings.service, port=self.port, tls_port=self.tls_port)
 
     async def _turns(self) -> None:
         descriptor = self.loop.fileno()

@@ -30,8 +30,8 @@ def test_every_command_of_the_catalog_has_a_plan_in_both_cases() -> None:
     [
         (b"get", routing.KEYED), (b"publish", routing.KEYED), (b"hset", routing.KEYED), (b"mget", routing.SPLIT),
         (b"mset", routing.SPLIT), (b"touch", routing.SPLIT), (b"msetnx", routing.KEYS), (b"rename", routing.KEYS),
-        (b"sinterstore", routing.KEYS), (b"dbsize", routing.EVERY), (b"keys", routing.EVERY), (b"flushall", routing.EVERY),
-        (b"time", routing.ANY), (b"command", routing.ANY), (b"blpop", routing.BLOCK), (b"blmove", routing.BLOCK),
+        (b"sinterstore", routing.KEYS), (b"dbsize", routing.EVERY), (b"keys", routing.EVERY),
+        (b"flushall", routing.EVERY), (b"time", routing.ANY), (b"command", routing.ANY), (b"blpop", routing.BLOCK), (b"blmove", routing.BLOCK),
         (b"multi", routing.LOCAL), (b"client", routing.LOCAL), (b"scan", routing.LOCAL), (b"config", routing.LOCAL),
         (b"shutdown", routing.REFUSED), (b"kvorum", routing.REFUSED), (b"psync", routing.REFUSED),
         (b"cluster", routing.NO_CLUSTER),
@@ -121,6 +121,7 @@ def test_a_bad_entry_is_named() -> None:
 
 # --- transactions
 def plan(name: bytes) -> Plan:
+    """The plan of a command."""
     return PLANS[name]
 
 
@@ -168,6 +169,7 @@ def test_a_transaction_is_bounded() -> None:
 
 # --- sessions
 def make(number: int, required: bool = False, now: float = 0.0) -> Session:
+    """A session at port `number`."""
     return Session(number, Access(False, required, b"secret"), b"127.0.0.1:%d" % number, b"l", "127.0.0.1", now)
 
 
@@ -221,6 +223,7 @@ def test_client_names_are_plain(name: bytes) -> None:
 
 # --- settings
 def settings(text: str) -> Settings:
+    """The settings of a file with this text."""
     options = Options(ROWS)
     load_text(options, text.encode(), "test")
     return read_settings(options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,7 +84,7 @@ def test_cuts_change_nothing(values: list[object], cuts: list[int]) -> None:
     stream = b"".join(replies)
     edges = [0, *sorted({cut for cut in cuts if cut < len(stream)}), len(stream)]
 
-    assert skip_all([stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]) == replies
+    assert skip_all([stream[a:b] for a, b in pairwise(edges)]) == replies
 
 
 @given(st.lists(VALUES, max_size=8))
@@ -117,7 +119,13 @@ def test_a_reply_beyond_the_limit_is_refused_before_it_has_come() -> None:
 
 @pytest.mark.parametrize(
     ("reply", "text"),
-    [(b"$3\r\nabc\r\n", b"abc"), (b"=7\r\ntxt:abc\r\n", b"abc"), (b"+OK\r\n", b"OK"), (b"$-1\r\n", b""), (b"_\r\n", b"")],
+    [
+        (b"$3\r\nabc\r\n", b"abc"),
+        (b"=7\r\ntxt:abc\r\n", b"abc"),
+        (b"+OK\r\n", b"OK"),
+        (b"$-1\r\n", b""),
+        (b"_\r\n", b""),
+    ],
 )
 def test_bulk_text(reply: bytes, text: bytes) -> None:
     """Bulk, verbatim and simple strings give their text."""

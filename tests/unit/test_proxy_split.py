@@ -16,10 +16,12 @@ KEYS = st.lists(st.binary(max_size=6), min_size=1, max_size=20)
 
 
 def bulk(value: bytes | None) -> bytes:
+    """A bulk string, or null."""
     return b"$-1\r\n" if value is None else b"$%d\r\n%b\r\n" % (len(value), value)
 
 
 def words(request: bytes) -> list[bytes]:
+    """The words of an encoded request."""
     return [bulk_text(element) for element in elements(request)]
 
 
