@@ -154,7 +154,7 @@ def _write_rows(session: Session, rows: list[Command | None]) -> None:
     session.writer.array(len(rows))
     for row in rows:
         if row is None:
-            session.writer.null_array()
+            session.writer.null()
         else:
             session.writer.raw(render_info(row, session.writer.resp3))
 
