@@ -67,6 +67,7 @@ class Dispatcher(Executor):
                 conn.close_after_flush()
             return
         if decoder.held() > self.engine.settings.query_buffer_limit and s.conn is not None:
+            self.engine.stats.query_limit_disconnections += 1
             s.conn.close()
 
     def _retry(self, s: Session) -> bool:
@@ -152,7 +153,10 @@ class Dispatcher(Executor):
         mark: i64 = len(s.reply.out)
         if s.reply_mode == REPLY_SKIP and entry.name != b"client|reply":
             s.reply_mode = REPLY_SKIPPING
-        self.invoke(s, entry, args, buf, start, end)
+        if s.no_touch and entry.name != b"touch":
+            self._invoke_untouching(s, entry, args, buf, start, end)
+        else:
+            self.invoke(s, entry, args, buf, start, end)
         self._mute(s, mark)
         if asking and s.asking and entry.name != b"asking":
             s.asking = False
@@ -175,8 +179,26 @@ class Dispatcher(Executor):
             return
         if self.engine.snapshots.active and entry.write:
             self._warn_snapshots(s, entry, args)
-        self.invoke(s, entry, args, buf, start, end)
+        stores = self.engine.stores
+        for store in stores:  # the primary decides what has expired: by our clock it may be early
+            store.ignore_expiry = True
+        try:
+            self.invoke(s, entry, args, buf, start, end)
+        finally:
+            for store in stores:
+                store.ignore_expiry = False
         s.reply.out.truncate(0)
+
+    def _invoke_untouching(self, s: Session, entry: Entry, args: list[bytes], buf: bytes, start: i64, end: i64) -> None:
+        """As `invoke`, for a client with CLIENT NO-TOUCH: access clocks stay."""
+        stores = self.engine.stores
+        for store in stores:
+            store.no_touch = True
+        try:
+            self.invoke(s, entry, args, buf, start, end)
+        finally:
+            for store in stores:
+                store.no_touch = False
 
     def _pauses(self, entry: Entry) -> bool:
         if not self.engine.paused_writes_only:

@@ -168,3 +168,17 @@ def test_a_replica_is_told_times_and_not_durations(node_process: Callable[..., S
         [b"SET", b"a", b"2.5", b"KEEPTTL"], [b"UNLINK", b"a"], [b"set", b"b", b"1"], [b"UNLINK", b"b"],
         [b"SET", b"c", b"1"], [b"DEL", b"c"], [b"set", b"end", b"1"],
     ]  # fmt: skip
+
+def test_no_touch_leaves_the_access_clock(node_process: Callable[..., Server]) -> None:
+    """CLIENT NO-TOUCH reads without counting as use, but for TOUCH; the LFU counter tells."""
+    server = node_process("--maxmemory-policy", "allkeys-lfu", "--lfu-log-factor", "0")
+    client, quiet = server.client(), server.client()
+    client.set("k", 1)
+    start = client.object("freq", "k")
+    quiet.execute_command("CLIENT", "NO-TOUCH", "ON")
+    for _ in range(5):
+        quiet.get("k")
+    assert client.object("freq", "k") == start
+    quiet.execute_command("TOUCH", "k")
+    client.get("k")
+    assert client.object("freq", "k") == start + 2
