@@ -176,6 +176,7 @@ class Conn(Source):
     out: BytesWriter
     unsent: deque[memoryview]
     unsent_bytes: i64
+    sent_bytes: i64  # since the connection was made
     handshaking: bool
     connecting: bool
     closed: bool
@@ -196,6 +197,7 @@ class Conn(Source):
         self.out = BytesWriter()
         self.unsent = deque()
         self.unsent_bytes = 0
+        self.sent_bytes = 0
         self.tls = handshaking
         self.handshaking = handshaking
         self.connecting = connecting
@@ -351,6 +353,7 @@ class Conn(Source):
                 self.close()
                 return
             self.loop.sent_bytes += sent
+            self.sent_bytes += sent
             if sent == size:
                 if self.closing:
                     self.close()
@@ -375,6 +378,7 @@ class Conn(Source):
                 self.close()
                 return
             self.loop.sent_bytes += sent
+            self.sent_bytes += sent
             self.unsent_bytes -= sent
             if sent < len(piece):
                 unsent[0] = piece[sent:]

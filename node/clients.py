@@ -112,7 +112,10 @@ class ClientConn(Conn):
         hard = self.engine.settings.output_limit(session.kind).hard
         if session.kind == KIND_REPLICA and hard > 0:
             hard = max(hard, self.engine.settings.repl_backlog_size)
-        return hard > 0 and self.unsent_bytes > hard
+        if hard == 0 or self.unsent_bytes <= hard:
+            return False
+        self.engine.stats.output_limit_disconnections += 1
+        return True
 
     def on_close(self) -> None:
         """Forget the client everywhere."""

@@ -68,7 +68,6 @@ class Session:
     last_command: bytes
     commands: i64
     net_in: i64
-    net_out: i64
     # transaction
     multi: bool
     multi_failed: bool  # a queued command was refused: EXEC aborts
@@ -119,7 +118,6 @@ class Session:
         self.last_command = b"NULL"
         self.commands = 0
         self.net_in = 0
-        self.net_out = 0
         self.multi = False
         self.multi_failed = False
         self.queue = []

@@ -88,7 +88,7 @@ def describe(e: Engine, s: Session) -> bytes:
         (b"lib-name", s.lib_name),
         (b"lib-ver", s.lib_version),
         (b"tot-net-in", s.net_in),
-        (b"tot-net-out", s.net_out),
+        (b"tot-net-out", 0 if conn is None else conn.sent_bytes),
         (b"tot-cmds", s.commands),
     ]
     return b" ".join([b"%b=%b" % (name, v if isinstance(v, bytes) else b"%d" % v) for name, v in fields])
