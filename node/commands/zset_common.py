@@ -110,7 +110,10 @@ def replace(e: Engine, s: Session, slot: i64, key: bytes, values: ZSet, event: b
     """Put a result in place of whatever is at the key, or delete that when it is empty; answers its size."""
     existed = s.store.delete(slot, key)
     if values.count > 0:
-        added(e, s, slot, key, values)
+        if existed:
+            s.store.put(slot, key, values)
+        else:
+            added(e, s, slot, key, values)
         e.changed(s, key, NOTIFY_ZSET, event)
     elif existed:
         e.changed(s, key, NOTIFY_GENERIC, b"del")

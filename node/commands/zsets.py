@@ -350,8 +350,16 @@ def zscan(e: Engine, s: Session, args: list[bytes]) -> None:
     items: list[bytes] = []
     for member in members:
         items.append(member)
-        items.append(format_double(values.get(member)))
+        items.append(_scanned_score(values, member))
     reply_scan(s, cursor, items)
+
+
+def _scanned_score(values: ZSet, member: bytes) -> bytes:
+    """A score as ZSCAN shows it: of a skiplist with 17 digits, be they needed or not, as Valkey does."""
+    score = values.get(member)
+    if values.order is None:
+        return format_double(score)
+    return ("%.17g" % score).encode()  # noqa: UP031 - the one C format that has these digits
 
 
 HANDLERS: dict[bytes, Handler] = {
