@@ -433,3 +433,19 @@ def test_shutdown(tmp_path: Path) -> None:
         assert client.both("SHUTDOWN", "NOSAVE") == (b"(closed)", b"(closed)")
         assert [server.process.wait(10) for server in found.servers] == [0, 0]
         found.hang_up()
+
+
+def test_cluster_mode(tmp_path: Path) -> None:
+    """A cluster node has one database, says so in HELLO and INFO, and refuses what makes no sense there."""
+    with start_twins(tmp_path, "--cluster-enabled", "yes") as found:
+        client = found.client()
+        for line in (
+            "SELECT 0", "SELECT 1", "SELECT -1", "SELECT a", "SWAPDB 0 0", "SWAPDB a b", "DBSIZE", "FLUSHALL",
+            "ROLE", "INFO cluster",
+            "CONFIG GET cluster-enabled", "CONFIG GET databases", "CLIENT LIST DB 1",
+        ):  # fmt: skip
+            client.same(line)
+        theirs, ours = client.both("HELLO", "3")
+        assert b"mode\r\n$7\r\ncluster\r\n" in theirs
+        assert b"mode\r\n$7\r\ncluster\r\n" in ours
+        found.hang_up()
