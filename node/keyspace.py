@@ -112,6 +112,10 @@ class Store:
         """As `get`, without touching the access clock and without counting."""
         raise NotImplementedError
 
+    def lives(self, slot: i64, key: bytes) -> bool:
+        """Whether a key is there and not expired; unlike `peek` it leaves an expired key where it is."""
+        raise NotImplementedError
+
     def put(self, slot: i64, key: bytes, value: object) -> None:
         """Store a value of any type; an expiry that the key has is kept."""
         raise NotImplementedError

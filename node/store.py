@@ -196,6 +196,11 @@ class PlainStore(Store):
             return None
         return value
 
+    def lives(self, slot: i64, key: bytes) -> bool:
+        if self.data.get(slot, key) is None:
+            return False
+        return self.ignore_expiry or not self._is_past(slot, key)
+
     def put(self, slot: i64, key: bytes, value: object) -> None:
         if isinstance(value, bytes):
             if self.expiry.total:
@@ -473,7 +478,7 @@ class PlainStore(Store):
         return self.used if self.used > 0 else 0
 
     def key_bytes(self, slot: i64, key: bytes, samples: i64) -> i64:
-        value = self.peek(slot, key)
+        value = self.data.get(slot, key)
         if value is None:
             return -1
         cost = value_cost(value) + bytes_cost(len(key)) + _ENTRY_BYTES

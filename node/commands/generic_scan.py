@@ -6,6 +6,7 @@ from mypy_extensions import i64
 
 from cluster.slots import key_slot
 from node.commands.reading import integer, shown
+from node.commands.scanning import parse_cursor
 from node.engine import Engine, Handler
 from node.errors import SYNTAX, CommandError
 from node.eviction import LFU, POLICIES, idle_seconds, lfu_decayed
@@ -27,7 +28,7 @@ _IS_LFU: Final = (
 _EMBEDDED: Final = 113
 _EMBEDDED_LONG_KEY: Final = 111
 _SHORT_KEY: Final = 31
-_CURSOR_MAX: Final = (1 << 64) - 1
+_CURSOR_MASK: Final = (1 << 62) - 1  # Valkey takes any unsigned 64 bits, our cursors have 62
 
 OBJECT_HELP: Final[list[bytes]] = [
     b"OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -68,20 +69,9 @@ def keys(e: Engine, s: Session, args: list[bytes]) -> None:
     s.reply.bulks(matching)
 
 
-def parse_cursor(data: bytes) -> i64:
-    """The cursor of a SCAN: Valkey takes any unsigned 64 bits, ours have 62. Raises CommandError."""
-    digits = data[1:] if data[:1] == b"+" else data
-    if not digits.isdigit() or len(digits) > 40:
-        raise CommandError(b"ERR invalid cursor")
-    value = int(digits)
-    if value > _CURSOR_MAX:
-        raise CommandError(b"ERR invalid cursor")
-    return value & ((1 << 62) - 1)
-
-
 def scan(e: Engine, s: Session, args: list[bytes]) -> None:
     """SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]."""
-    cursor = parse_cursor(args[1])
+    cursor = parse_cursor(args[1]) & _CURSOR_MASK
     count: i64 = 10
     glob = Glob(b"*")
     wanted = b""

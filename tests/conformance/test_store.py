@@ -365,7 +365,9 @@ def test_a_key_lives_in_its_last_millisecond(store: Store) -> None:
     store.set_until(5, b"k", b"v", 1_000_010)
     store.tick(1_000_010, 1000)
     assert store.get(5, b"k") == b"v"
+    assert store.lives(5, b"k")
     store.tick(1_000_011, 1000)
+    assert (store.lives(5, b"k"), store.lives(5, b"none"), store.expired) == (False, False, [])
     assert store.get(5, b"k") is None
     assert store.delete(5, b"k") is False
     assert store.expired == [b"k"]
