@@ -27,10 +27,12 @@ def parse(raw: bytes) -> object:
 def _parse(raw: bytes, at: int) -> tuple[list[object], int]:
     stop = raw.index(b"\r\n", at)
     letter, rest, at = raw[at : at + 1], raw[at + 1 : stop], stop + 2
-    if letter == b"$" and rest != b"-1":
+    if rest == b"-1" and letter in (b"$", b"*"):
+        return [b"_", letter], at
+    if letter == b"$":
         end = at + int(rest)
         return [letter, raw[at:end]], end + 2
-    if letter in (b"*", b"~", b"%", b">") and rest != b"-1":
+    if letter in (b"*", b"~", b"%", b">"):
         items: list[object] = [letter]
         for _ in range(int(rest) * (2 if letter == b"%" else 1)):
             item, at = _parse(raw, at)
