@@ -179,20 +179,27 @@ class Rig:
         """What the proxy has logged."""
         return (self.folder / "proxy.log").read_text(errors="replace")
 
-    def start(self, *directives: str) -> None:
-        """Start the proxy, and wait until it accepts connections."""
+    @property
+    def pid(self) -> int:
+        """The process id of the proxy."""
+        assert self.process is not None
+        return self.process.pid
+
+    def start(self, *directives: str, conf: Path | None = None) -> None:
+        """Start the proxy, with a file for what must not be seen, and wait until it answers."""
         self.port = self.port or find_free_port()
         fixed = ["--service", SERVICE, "--bind", "127.0.0.1", "--port", str(self.port)]
         fixed += ["--sentinel", "127.0.0.1", str(self.sentinel.port)]
         with (self.folder / "proxy.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", *fixed, *directives],
+                [sys.executable, "-m", "proxy", *([str(conf)] if conf else []), *fixed, *directives],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=child_environment(), cwd=self.folder,
             )  # fmt: skip
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
-            with contextlib.suppress(OSError), Wire(self.port):
-                return
+            with contextlib.suppress(OSError), Wire(self.port) as wire:
+                if wire.ask("PING")[:1] in (b"+", b"-"):
+                    return
             time.sleep(0.02)  # a process that starts offers no event to wait for
         raise AssertionError(f"the proxy is not ready:\n{self.log}")
 
@@ -214,10 +221,18 @@ class Rig:
         self.nodes[shard], self.replicas[shard] = replica, None
         self.sentinel.publish(topology_of(self.nodes, self.replicas, epoch))
 
-    def stop(self) -> None:
-        """End everything."""
+    def run_proxy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a proxy that is expected to end by itself."""
+        return subprocess.run(
+            [sys.executable, "-m", "proxy", *arguments],
+            capture_output=True, text=True, timeout=SECONDS, env=child_environment(), cwd=self.folder, check=False,
+        )  # fmt: skip
+
+    def end_proxy(self) -> None:
+        """End the proxy alone."""
         for client in self._clients:
             client.close()
+        self._clients.clear()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -225,6 +240,10 @@ class Rig:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)
+
+    def stop(self) -> None:
+        """End everything."""
+        self.end_proxy()
         self.sentinel.close()
         for server in [*self.nodes, *self.replicas]:
             if server is not None:
