@@ -36,7 +36,7 @@ def is_eligible(shard: Shard, node: Node, now: float) -> bool:
 
 
 def _has_the_data(shard: Shard, node: Node, info: Info) -> bool:
-    if info.offset <= 0 or info.primary != shard.primary:
+    if info.primary != shard.primary or (info.offset <= 0 and node.linked is None):
         return False
     return node.linked is None or not info.replids or node.linked in info.replids
 

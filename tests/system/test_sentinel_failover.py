@@ -13,7 +13,7 @@ from redis.sentinel import Sentinel
 
 from cluster.topology import from_json
 from tests.conftest import Server
-from tests.system.sentinel_rig import NAME, Rig, rig, wait_for
+from tests.system.sentinel_rig import NAME, Rig, rig, start_our_node, wait_for
 
 
 def follow(group: Rig, replica: Server, primary: Server) -> None:
@@ -129,6 +129,36 @@ def test_a_mixed_set_agrees(tmp_path: Path, ours: int, genuine: int) -> None:
         wait_for(lambda: len({group.master(n)["config-epoch"] for n in range(3)}) == 1, "one epoch")
         (other,) = [n for n in group.nodes if n not in (old, new)]
         follow(group, other, new)
+
+
+def start_known_node(folder: Path, *directives: str) -> Server:
+    """A node of ours that has the next id of the topology."""
+    number = len(list(folder.glob("node-*"))) + 1
+    return start_our_node(folder, "--node-id", f"{number:040x}", *directives)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
+def test_our_nodes_are_promoted_and_told_of_the_topology(tmp_path: Path, how: signal.Signals) -> None:
+    """Nodes of ours fail over as genuine ones do, and every one that lives gets the record of the new epoch."""
+    with rig(tmp_path, topology=True, down_after_ms=2000, start_node=start_known_node) as group:
+        old = group.nodes[0]
+        old.process.send_signal(how)
+        new = group.wait_for_failover(old)
+        (other,) = [n for n in group.nodes if n not in (old, new)]
+        follow(group, other, new)
+        assert group.node_client(new).get("before") == "failover"
+        told = [new, other]
+        if how == signal.SIGSTOP:
+            old.process.send_signal(signal.SIGCONT)
+            follow(group, old, new)
+            told.append(old)
+        for node in told:
+            wait_for(lambda node=node: node_epoch(node) == 2, f"{node.port} to know the new topology")
+
+
+def node_epoch(node: Server) -> int:
+    """The epoch of the topology that a node has."""
+    return from_json(node.client(socket_timeout=1.0).execute_command("KVORUM", "TOPOLOGY", "GET")).epoch
 
 
 def test_the_agents_word_and_the_topology(tmp_path: Path) -> None:
