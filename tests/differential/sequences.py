@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
+from tests.conftest import Server
 from tests.differential.twins import Line, Twin, Twins, read_reply
 
 Command = list[bytes]
@@ -73,3 +74,24 @@ def _events(worker: Line, listener: Line, sequence: list[Command]) -> list[bytes
     while not (message := read_reply(listener.file)).endswith(b"\r\nend\r\n"):
         events.append(message)
     return events
+
+
+def stream(server: Server, sequence: list[Command]) -> list[Command]:
+    """What a replica of the server is sent for the commands, as commands; PING is left out."""
+    link, worker = Line(server), Line(server)
+    worker.ask([b"flushall"])
+    link.socket.sendall(b"SYNC\r\n")
+    while (head := link.file.readline()) == b"\n":
+        pass  # a newline a second while the snapshot is made
+    link.file.read(int(head[1:]))
+    for command in sequence:
+        worker.ask(command)
+    worker.ask([b"publish", b"end", b"end"])
+    effects: list[Command] = []
+    while not effects or effects[-1][1:] != [b"end", b"end"]:
+        reply = parse(read_reply(link.file))
+        assert isinstance(reply, list)
+        effects.append([item[1] for item in reply[1:]])
+    worker.close()
+    link.close()
+    return [effect for effect in effects if effect[0].upper() != b"PING"]

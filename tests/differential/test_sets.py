@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.differential.sequences import Command, assert_alike, heard, line, parse
+from tests.differential.sequences import Command, assert_alike, heard, line, parse, stream
 from tests.differential.twins import Twin, Twins, start_twins
 
 INTEGERS = [b"0", b"1", b"2", b"3", b"-1", b"40000", b"-70000", b"5000000000", b"9223372036854775807"]
@@ -196,3 +196,24 @@ def test_a_walk_over_a_big_set_is_complete(servers: Twins) -> None:
                 break
         assert content <= set(seen)
         assert len(set(seen)) == len(seen)
+
+
+def test_propagation(servers: Twins) -> None:
+    """A replica is told what chance chose, and nothing when nothing changed; of long removals in batches."""
+    numbers = [b"%d" % i for i in range(3000)]
+    lines = """sadd s 1|spop s|spop none|sadd s 1 2 3|spop s 3|spop s 2|spop s 0|sadd u x|spop u 1|multi|sadd w 1 2
+        |spop w|spop none|sadd w 3|exec|multi|spop none|exec|srem w zz|sadd w 3|smove w v 3|smove w w 3
+        |smove w v none
+        |sinterstore v none|sinterstore v none|sunionstore x none w|sdiffstore x w w|srandmember w 2|set str x|spop str
+        |sadd str x|sadd w 3 4|hincrbyfloat h a 1.5|hincrby h b 2|hincrbyfloat h a x|hsetnx h a 1|hdel h a b c|hdel h a
+        |hset h f v|hmset h f v|hmget h f"""
+    sequence = [command.split() for command in lines.encode().split(b"|")]
+    sequence += [[b"sadd", b"t", *numbers], [b"spop", b"t", b"2999"], [b"spop", b"t"]]
+    oracle, node = (stream(server, sequence) for server in servers.servers)
+
+    def shape(effect: Command) -> object:
+        return (effect[:2], len(effect)) if effect[0] == b"SREM" else effect
+
+    assert [shape(effect) for effect in node] == [shape(effect) for effect in oracle]
+    removed = [member for effect in node if effect[:2] == [b"SREM", b"t"] for member in effect[2:]]
+    assert sorted(removed) == sorted(numbers)
