@@ -132,7 +132,7 @@ def test_encoding_follows_the_thresholds() -> None:
     assert values.encoding() == b"quicklist"
 
     while values.encoding() == b"quicklist":
-        values.pop_left()
+        values.pop_right()
         values.after_removing()
     assert 3900 < values.weight <= 4096
 
