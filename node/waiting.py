@@ -42,7 +42,7 @@ def deadline_of(e: Engine, timeout: bytes) -> i64:
 
 
 def _milliseconds(seconds: LongDouble) -> int:
-    """Rounded up, so that no timeout is shorter than asked for; the product first to 64 bits, so that 0.1 s is 100 ms."""
+    """Rounded up, so that no wait is shorter than asked for; the product first to 64 bits: 0.1 s is 100 ms."""
     scaled = abs(seconds.mantissa) * 1000
     exponent = seconds.exponent
     spare = scaled.bit_length() - 64
