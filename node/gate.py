@@ -11,6 +11,7 @@ from cluster.slots import SLOTS
 from cluster.topology import Topology, merge, slot_owners
 
 UNSERVED: Final = b"CLUSTERDOWN Hash slot not served"
+DOWN_FOR_WRITES: Final = b"CLUSTERDOWN The cluster is down and only accepts read commands"
 DOWN: Final = b"CLUSTERDOWN The cluster is down"
 CROSS_SLOT: Final = b"CROSSSLOT Keys in request don't hash to the same slot"
 
@@ -27,6 +28,7 @@ class Gate:
     node_id: str
     topology: Topology | None
     require_full_coverage: bool
+    reads_when_down: bool  # cluster-allow-reads-when-down
     covered: bool  # every slot has an owner
     _state: bytearray
     _addresses: list[bytes]  # of the owning primaries, `host:port`
@@ -38,6 +40,7 @@ class Gate:
         self.node_id = ""
         self.topology = None
         self.require_full_coverage = True
+        self.reads_when_down = False
         self.covered = False
         self._state = bytearray([_NOBODY]) * SLOTS
         self._addresses = []
@@ -87,9 +90,14 @@ class Gate:
         if state == _MINE and (self.covered or not self.require_full_coverage):
             return None
         if state == _NOBODY:
-            return DOWN if self.require_full_coverage else UNSERVED
+            return UNSERVED
         if not self.covered and self.require_full_coverage:
-            return DOWN
+            if not self.reads_when_down:
+                return DOWN
+            if write:
+                return DOWN_FOR_WRITES
+            if state == _MINE:
+                return None
         if state == _REPLICATED and readonly_client and not write:
             return None
         addresses = self._tls_addresses if tls else self._addresses

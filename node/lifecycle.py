@@ -11,6 +11,7 @@ import structlog
 
 from cluster.catalog import COMMANDS
 from cluster.files import write_file
+from cluster.logs import set_up
 from cluster.options import OptionError
 from cluster.topology import TopologyError, from_json
 from node.acl import Acl
@@ -74,6 +75,7 @@ def apply_settings(e: Engine) -> None:
         store.track_clock(policy.clock, e.settings.lfu_log_factor, e.settings.lfu_decay_time)
     e.notify_mask = notify_flags(e.settings.notify_letters) or 0
     e.gate.require_full_coverage = e.settings.cluster_require_full_coverage
+    e.gate.reads_when_down = e.settings.cluster_allow_reads_when_down
     e.guard()
 
 
@@ -88,6 +90,8 @@ def _settings_changed(e: Engine, names: frozenset[str]) -> None:
     apply_settings(e)
     for session in e.sessions.values():
         session.decoder.max_bulk = e.settings.max_bulk
+    if "loglevel" in names:
+        set_up("node", level=e.settings.options.string("loglevel"))
     if "requirepass" in names:
         e.acl.require(e.settings.password)
 

@@ -422,8 +422,27 @@ class Replicator(Follower):
             elif replica.state in (WAITING, RECEIVING) and not replica.sends_eof:
                 replica.session.reply.raw(b"\n")
                 replica.session.touch()
+        self._keep_backlog()
         self.refresh()
         e.loop.settle()
+
+    def _keep_backlog(self) -> None:
+        """The backlog has the size of the settings, and is given up when no replica came for repl-backlog-ttl seconds."""
+        settings, now = self.engine.settings, self.engine.now_ms
+        backlog = self.stream.backlog
+        if backlog is None:
+            return
+        backlog.size = settings.repl_backlog_size
+        if self.followers or not self.primary or settings.repl_backlog_ttl == 0:
+            self._backlog_idle_since_ms = 0
+        elif self._backlog_idle_since_ms == 0:
+            self._backlog_idle_since_ms = now
+        elif now - self._backlog_idle_since_ms > settings.repl_backlog_ttl * 1000:
+            self._backlog_idle_since_ms = 0
+            self.stream.backlog = None
+            self.stream.active = False
+            self.lineage = Lineage(new_id())  # what is written from now on is not recorded: nobody may continue
+            log.info("no replica has come for long: the replication backlog is given up")
 
     # --- what INFO shows
     def replicas(self) -> list[tuple[str, i64, str, i64, i64]]:

@@ -442,7 +442,8 @@ def test_cluster_mode(tmp_path: Path) -> None:
         for line in (
             "SELECT 0", "SELECT 1", "SELECT -1", "SELECT a", "SWAPDB 0 0", "SWAPDB a b", "DBSIZE", "FLUSHALL",
             "ROLE", "INFO cluster",
-            "CONFIG GET cluster-enabled", "CONFIG GET databases", "CLIENT LIST DB 1",
+            "GET a", "SET a 1", "DEL a b", "SPUBLISH a b", "SSUBSCRIBE a", "CONFIG GET cluster-enabled",
+            "CONFIG GET databases", "CLIENT LIST DB 1",
         ):  # fmt: skip
             client.same(line)
         theirs, ours = client.both("HELLO", "3")

@@ -120,7 +120,8 @@ def start_twins(folder: Path, *directives: str) -> Iterator[Twins]:
             home = folder / name
             home.mkdir(parents=True)
             port = find_free_port()
-            command = oracle_command(home, port, *allowed)
+            bus = ["--cluster-port", str(find_free_port())] if "--cluster-enabled" in directives else []
+            command = oracle_command(home, port, *allowed, *bus)
             if name == "node":
                 place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home)]
                 command = [sys.executable, "-m", "node", *place, *allowed]
