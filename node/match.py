@@ -1,8 +1,8 @@
 """Glob patterns as Valkey matches them (KEYS, SCAN MATCH, PSUBSCRIBE, CONFIG GET, ACL channels).
 
 `*` any bytes, `?` one byte, `[abc]` `[^a]` `[a-c]` classes (ranges may be written either way round, an unclosed
-class ends with the pattern), and a backslash before a byte takes it as it is. An empty text is matched by `*` and by the empty
-pattern alone. Matching goes back to the last star only: at most pattern times text steps, whatever the pattern.
+class ends with the pattern), and a backslash before a byte takes it as it is. An empty text is matched by `*` and by
+the empty pattern alone. Matching goes back to the last star only: at most pattern times text steps, whatever it is.
 """
 
 from typing import Final, final
