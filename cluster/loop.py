@@ -62,6 +62,7 @@ class Loop:
     unflushed: list[Conn]
     handshakes: i64
     linger: bool
+    hold: bool  # replies wait until `after_batch` has run: what they promise is handed on before they are sent
     read_bytes: i64  # net input since start
     sent_bytes: i64  # net output since start
     _epoll: select.epoll
@@ -74,6 +75,7 @@ class Loop:
         self.unflushed = []
         self.handshakes = 0
         self.linger = True
+        self.hold = False
         self.read_bytes = 0
         self.sent_bytes = 0
         self._epoll = select.epoll()
@@ -164,7 +166,7 @@ class Loop:
             conn.in_todo = False
             if not conn.closed:
                 conn.on_data(b"")
-                conn.flush()
+                conn.respond()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -265,7 +267,14 @@ class Conn(Source):
             return
         self.loop.read_bytes += len(data)
         self.on_data(data)
-        if not self.queued:
+        self.respond()
+
+    def respond(self) -> None:
+        """Send what `on_data` wrote: now, or at the end of the batch when the loop holds replies back."""
+        if self.loop.hold:
+            if len(self.out) > 0:
+                self.touch()
+        elif not self.queued:
             self.flush()
 
     def _finish_connect(self) -> None:

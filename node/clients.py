@@ -36,6 +36,7 @@ class NodeLoop(Loop):
         engine = self.engine
         if engine is not None:
             set_clock(engine)
+            self.hold = engine.journal.active
 
     def after_batch(self) -> None:
         """Hand what was propagated to replicas and file."""
@@ -83,6 +84,8 @@ class ClientConn(Conn):
             session.decoder.feed(data)
         session.executor.run(session)
         if self.full() and not self.closed and not self.closing:
+            if self.loop.hold:
+                self.loop.after_batch()
             self.flush()
             if self.unsent_bytes == 0:
                 self.again()

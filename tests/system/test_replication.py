@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -210,3 +212,38 @@ def test_min_replicas_to_write(node_process: Callable[..., Server]) -> None:
     with pytest.raises(redis.ResponseError, match="NOREPLICAS Not enough good replicas to write"):
         one.set("a", "1")
     assert one.get("a") is None
+
+
+@pytest.mark.parametrize("clients", [1, 8])
+def test_acknowledged_writes_survive_a_kill(node_process: Callable[..., Server], clients: int) -> None:
+    """A reply leaves after the write was handed to the replicas: the SIGKILL of the primary's process loses nothing."""
+    first, second = node_process(), node_process()
+    one, two = first.client(), second.client()
+    two.replicaof("127.0.0.1", first.port)
+    until(lambda: in_sync(one, two), "the full sync")
+    acknowledged = [0] * clients
+    begun = threading.Semaphore(0)
+
+    def run(number: int) -> None:
+        with redis.Redis(port=first.port, retry=None) as client, contextlib.suppress(redis.RedisError, OSError):
+            while True:
+                client.set(f"w:{number}:{acknowledged[number]}", 1)
+                acknowledged[number] += 1
+                if acknowledged[number] == 200:
+                    begun.release()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        begun.acquire(timeout=PATIENCE)
+    first.kill()
+    for thread in threads:
+        thread.join(PATIENCE)
+    until(lambda: two.info("replication")["master_link_status"] == "down", "the loss is noticed")
+    two.replicaof("NO", "ONE")
+    missing = [
+        (number, i) for number in range(clients) for i in range(acknowledged[number]) if not two.exists(f"w:{number}:{i}")
+    ]
+    assert sum(acknowledged) >= 200 * clients
+    assert missing == []
