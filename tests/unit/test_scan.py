@@ -51,6 +51,29 @@ def test_it_is_a_dict(steps: list[tuple[bool, int]]) -> None:
         _check(table.copy(), model)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32))
+def test_copies_go_their_own_ways(seed: int) -> None:
+    """Copies of copies share parts, yet a change of one is never seen in another, while parts divide and join."""
+    rng = random.Random(seed)
+    first = _filled(rng.randrange(1500))
+    pairs = [(first, {key: first.get(key) for part in first.parts for key in part})]
+    for step in range(12):
+        table, model = rng.choice(pairs)
+        if len(pairs) < 4:
+            pairs.append((table.copy(), dict(model)))
+        for _ in range(rng.randrange(600)):
+            key = _key(rng.randrange(3000))
+            if rng.random() < 0.5:
+                table.put(key, step)
+                model[key] = step
+            else:
+                assert table.pop(key) == model.pop(key, None)
+        for other, expected in pairs:
+            _check(other, expected)
+            assert all(other.get(key) == value for key, value in expected.items())
+
+
 def test_setting_anew_is_not_adding() -> None:
     """A second put changes the value only; a key that is not there is not removed."""
     table = _filled(10)
@@ -78,7 +101,7 @@ def test_a_quiet_scan_returns_each_key_once(n: int, want: int) -> None:
     assert len(seen) == n
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 200))
 def test_a_scan_misses_nothing_that_stays(seed: int, want: int) -> None:
     """Keys that are there from the first call to the last are returned once, however the table grows and shrinks."""
