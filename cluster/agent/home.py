@@ -41,7 +41,7 @@ class Home:
 
     def process(self, kind: str, name: str) -> Path:
         """The folder of one process."""
-        return self.folder / f"{kind}s" / name
+        return self.folder / {"proxy": "proxies"}.get(kind, f"{kind}s") / name
 
     def log(self, name: str) -> Path:
         """The log of one process."""

@@ -81,8 +81,9 @@ def from_json(data: bytes) -> Identity:
 class _Ports:
     """Gives ports. A known port stays with its owner for good: a sentinel may still take that address for that node."""
 
-    def __init__(self, old: Identity, is_free: Callable[[int], bool]) -> None:
+    def __init__(self, old: Identity, is_free: Callable[[int], bool], first: int | None) -> None:
         self._is_free = is_free
+        self._first = first
         known = [node.port for service in old.services for node in service.nodes]
         self._owned = {*known, *(sentinel.port for sentinel in old.sentinels), *old.retired_ports}
         self.retired = set(old.retired_ports)
@@ -96,6 +97,7 @@ class _Ports:
 
     def new(self, start: int) -> int:
         """The first free port from `start` on that nobody has ever had; raises IdentityError when there is none."""
+        start = self._first or start
         for port in range(start, LAST_PORT + 1):
             if port not in self._owned and self._is_free(port):
                 self._owned.add(port)
@@ -104,14 +106,18 @@ class _Ports:
 
 
 def allocate(
-    blueprint: Blueprint, old: Identity, secret: Callable[[int], str], is_free: Callable[[int], bool]
+    blueprint: Blueprint,
+    old: Identity,
+    secret: Callable[[int], str],
+    is_free: Callable[[int], bool],
+    first_port: int | None = None,
 ) -> Identity:
     """The identity that serves the blueprint: what is known is kept, what is new is made.
 
-    `secret(n)` gives n random hex digits; `is_free(port)` says whether a port can be had now. Raises IdentityError
-    when a service would change its number of shards.
+    `secret(n)` gives n random hex digits; `is_free(port)` says whether a port can be had now; `first_port` is where
+    the search for new ones begins. Raises IdentityError when a service would change its number of shards.
     """
-    ports = _Ports(old, is_free)
+    ports = _Ports(old, is_free, first_port)
     services = {record.name: record for record in old.services}
     for service in blueprint.services:
         services[service.name] = _service(service, services.get(service.name), secret, ports)

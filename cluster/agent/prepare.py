@@ -26,14 +26,16 @@ class Prepared:
     certificates: Certificates
 
 
-def prepare(blueprint: Blueprint, home: Home) -> Prepared:
+def prepare(blueprint: Blueprint, home: Home, first_port: int | None = None) -> Prepared:
     """Write all files of a deployment. Raises PortError, IdentityError or OSError."""
     addresses = ports.loopback_addresses()
     old = identity.from_json(home.state.read_bytes()) if home.state.exists() else identity.Identity()
     ends = layout.endpoints(blueprint, old)
     check_endpoints(blueprint, ends, addresses)
     taken = {port for end in ends for port in (end.port, end.external_port)}
-    now = identity.allocate(blueprint, old, secret_hex, lambda port: port not in taken and ports.is_free(port))
+    now = identity.allocate(
+        blueprint, old, secret_hex, lambda port: port not in taken and ports.is_free(port), first_port
+    )
     if now != old:
         write_file(home.state, identity.to_json(now))
     certificates = tls.ensure(home.tls, tls.local_names(), datetime.now(UTC))

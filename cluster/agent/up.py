@@ -47,12 +47,15 @@ class Observer(Protocol):
         """Everything is up."""
 
 
-async def up(blueprint: Blueprint, home: Home, observer: Observer) -> None:
-    """Run a blueprint until SIGINT, SIGTERM or SIGHUP comes. Raises HomeError, PortError, IdentityError, StartError."""
+async def up(blueprint: Blueprint, home: Home, observer: Observer, first_port: int | None = None) -> None:
+    """Run a blueprint until SIGINT, SIGTERM or SIGHUP comes. Raises HomeError, PortError, IdentityError, StartError.
+
+    New nodes and sentinels get ports from `first_port` on; by default from 7000 and 26379 on.
+    """
     os.umask(0o077)
     home.create()
     with HomeLock(home):
-        agent = Agent(blueprint, prepare(blueprint, home), home, observer)
+        agent = Agent(blueprint, prepare(blueprint, home, first_port), home, observer)
         await agent.run()
 
 

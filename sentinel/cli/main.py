@@ -99,9 +99,17 @@ def main() -> None:
 @click.argument("blueprint", metavar="[FILE]", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--port", type=port_type, help="Port of the internal endpoint.  [default: 6379]")
 @click.option("--external-port", type=port_type, help="Port of the external TLS endpoint.  [default: 6380]")
+@click.option("--node-ports", type=port_type, help="First port for nodes and sentinels.  [default: 7000, 26379]")
 @json_option
 @home_option
-def up(blueprint: Path | None, port: int | None, external_port: int | None, as_json: bool, home: Home) -> None:
+def up(
+    blueprint: Path | None,
+    port: int | None,
+    external_port: int | None,
+    node_ports: int | None,
+    as_json: bool,
+    home: Home,
+) -> None:
     """Start the services of a blueprint and keep them running until Ctrl-C.
 
     FILE is a blueprint; without one, kvorum.yaml in this folder if it is there, else one service 'cache' of three
@@ -116,7 +124,7 @@ def up(blueprint: Path | None, port: int | None, external_port: int | None, as_j
         fail(str(error), WRONG)
     observer = _observer(as_json)
     try:
-        _run(run_agent, declared, home, observer)
+        _run(run_agent, declared, home, observer, node_ports)
     finally:
         if isinstance(observer, progress.Screen):
             observer.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -109,7 +110,10 @@ def start(home: Path, *arguments: str) -> House:
     errors = home.parent / "errors"
     with errors.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sentinel.cli.main", "up", "--json", "--home", str(home), *arguments],
+            [
+                *(sys.executable, "-m", "sentinel.cli.main", "up", "--json", "--home", str(home)),
+                *("--node-ports", str(random.randrange(10_000, 30_000, 20)), *arguments),
+            ],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

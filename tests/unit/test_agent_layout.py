@@ -180,6 +180,14 @@ def test_a_taken_port_is_replaced_and_told_by_a_new_epoch() -> None:
     check(new)
 
 
+def test_new_ports_are_sought_where_asked() -> None:
+    """Nodes and sentinels of a first run follow each other from the given port."""
+    found = allocate(blueprint(), Identity(), secrets(), free(9001), 9000)
+
+    assert [node.port for node in found.services[0].nodes] == [9000, 9002]
+    assert [sentinel.port for sentinel in found.sentinels] == [9003, 9004, 9005]
+
+
 def test_the_last_topology_is_taken_up_again() -> None:
     """Whoever led when the agent stopped leads when it starts."""
     plan = default_blueprint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import stat
@@ -28,6 +29,7 @@ from cluster.blueprint import Blueprint, parse, with_ports
 from cluster.topology import from_json, to_json, with_primary
 
 FAKE = Path(__file__).with_name("fake_process.py")
+FIRST = random.randrange(10_000, 30_000, 20)  # away from the ports that a house on this machine has
 BLUEPRINT = b"services:\n- {type: keyvalue, name: cache, ipAllowList: []}\n"
 
 
@@ -99,7 +101,7 @@ async def test_it_starts_everything_and_stops_everything(fakes: None, home: Home
     """Nodes before sentinels and proxy; on SIGTERM all end in order, and nothing is left but the data."""
     watcher = Watcher()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(up_module.up, blueprint, home, watcher)
+        nursery.start_soon(up_module.up, blueprint, home, watcher, FIRST)
         await watcher.until("all ready")
         assert watcher.running == report.load(home)
         assert home.holder() == os.getpid()
@@ -119,7 +121,7 @@ async def test_nothing_is_readable_by_others(fakes: None, home: Home, blueprint:
     """Folders are 0700, files 0600, but for certificates, which are no secret."""
     watcher = Watcher()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(up_module.up, blueprint, home, watcher)
+        nursery.start_soon(up_module.up, blueprint, home, watcher, FIRST)
         await watcher.until("all ready")
         found = {path: stat.S_IMODE(path.stat().st_mode) for path in home.folder.rglob("*")}
         os.kill(os.getpid(), signal.SIGINT)
@@ -132,7 +134,7 @@ async def test_a_dead_replica_is_started_again(fakes: None, home: Home, blueprin
     """It is a replica again, with another process id, and each sentinel was told."""
     watcher = Watcher()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(up_module.up, blueprint, home, watcher)
+        nursery.start_soon(up_module.up, blueprint, home, watcher, FIRST)
         await watcher.until("all ready")
         old, since = pid_of(home, "cache-0-2"), len(watcher.seen)
         os.kill(old, signal.SIGKILL)
@@ -151,7 +153,7 @@ async def test_a_dead_primary_waits_for_its_successor(fakes: None, home: Home, b
     """It comes back as a replica once the sentinels' topology has another primary, which is kept for the next run."""
     watcher = Watcher()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(up_module.up, blueprint, home, watcher)
+        nursery.start_soon(up_module.up, blueprint, home, watcher, FIRST)
         await watcher.until("all ready")
         os.kill(pid_of(home, "cache-0-1"), signal.SIGKILL)
         await watcher.until("cache-0-1 dead")
@@ -164,7 +166,7 @@ async def test_a_dead_primary_waits_for_its_successor(fakes: None, home: Home, b
         os.kill(os.getpid(), signal.SIGTERM)
 
     assert from_json(home.topology("cache").read_bytes()) == promoted
-    assert prepare(blueprint, home).deployment.topologies["cache"] == promoted
+    assert prepare(blueprint, home, FIRST).deployment.topologies["cache"] == promoted
 
 
 async def test_a_process_that_does_not_start(fakes: None, home: Home, blueprint: Blueprint) -> None:
@@ -173,7 +175,7 @@ async def test_a_process_that_does_not_start(fakes: None, home: Home, blueprint:
     watcher = Watcher()
     refused = pytest.raises(StartError, match=r"(?s)sentinel-. ended with status 1.*this one does not start")
     with refused, HomeLock(home):
-        await Agent(blueprint, prepare(blueprint, home), home, watcher).run()
+        await Agent(blueprint, prepare(blueprint, home, FIRST), home, watcher).run()
 
     assert "cache-0-1 stopped" in watcher.seen
     assert "all ready" not in watcher.seen
