@@ -20,7 +20,7 @@ def parse_cursor(arg: bytes) -> i64:
         if value < 0:
             raise CommandError(b"ERR invalid cursor")
         return value
-    digits = arg.lstrip(_SPACE)
+    digits = arg.partition(b"\0")[0].lstrip(_SPACE)
     sign = digits[:1]
     if sign in (b"+", b"-"):
         digits = digits[1:]
