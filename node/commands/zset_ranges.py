@@ -33,7 +33,7 @@ class ScoreBound:
 
     def __init__(self, arg: bytes) -> None:
         self.exclusive = arg[:1] == b"("
-        text = arg[1:] if self.exclusive else arg
+        text = (arg[1:] if self.exclusive else arg).partition(b"\0")[0]  # Valkey reads it as a C string
         self.value = 0.0
         if len(text) > 0:  # an empty number is read as 0
             try:
@@ -189,7 +189,7 @@ class Query:
         size = stop - start
         skipped = self.offset
         if skipped < 0:
-            if values.order is None or -skipped > size:
+            if values.order is None or skipped < -size:
                 return 0, 0
             skipped += size
         if skipped >= size:
