@@ -10,6 +10,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from node.grisu import grisu_digits
+
 I64_MAX: Final = 9223372036854775807
 I64_MIN: Final = -9223372036854775808
 
@@ -117,7 +119,7 @@ def _nonzero(data: bytes) -> bool:
 
 
 def format_double(value: float) -> bytes:
-    """A double as replies and small sorted sets hold it: the shortest digits that read back as the same value.
+    """A double as replies and small sorted sets hold it: Valkey's digits, which read back as the same value.
 
     Integers up to 2**62 in full; else plain notation while the zeros to add are few, and `d.ddde+n` beyond.
     """
@@ -133,35 +135,23 @@ def format_double(value: float) -> bytes:
         return b"-inf"
     if value != value:
         return b"nan"
-    text = repr(value)
-    if 0.001 <= value < 1000.0 and len(text) < 10:
-        return text.encode("ascii")
-    return _layout(text).encode("ascii")
+    digits, scale = grisu_digits(abs(value))
+    return _layout_digits("-" if value < 0.0 else "", str(digits), scale).encode("ascii")
 
 
-def _layout(text: str) -> str:
-    """Python's shortest form of a double, laid out by Valkey's rules."""
-    sign = ""
-    if text.startswith("-"):
-        sign = "-"
-        text = text[1:]
-    mantissa, _, exponent = text.partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits = (whole + fraction).lstrip("0")
-    scale = (int(exponent) if exponent else 0) - len(fraction)
-    short = digits.rstrip("0")
-    scale += len(digits) - len(short)
-    n = len(short)
+def _layout_digits(sign: str, digits: str, scale: int) -> str:
+    """Digits times 10**scale, laid out by Valkey's rules."""
+    n = len(digits)
     power = scale + n - 1
     if scale >= 0 and power < n + 7:
-        return sign + short + "0" * scale
+        return sign + digits + "0" * scale
     if scale < 0 and (scale > -7 or abs(power) < 4):
         point = n + scale
         if point <= 0:
-            return sign + "0." + "0" * -point + short
-        return sign + short[:point] + "." + short[point:]
-    tail = "." + short[1:] if n > 1 else ""
-    return f"{sign}{short[0]}{tail}e{'-' if power < 0 else '+'}{abs(power)}"
+            return sign + "0." + "0" * -point + digits
+        return sign + digits[:point] + "." + digits[point:]
+    tail = "." + digits[1:] if n > 1 else ""
+    return f"{sign}{digits[0]}{tail}e{'-' if power < 0 else '+'}{abs(power)}"
 
 
 # --- long doubles
