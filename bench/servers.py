@@ -81,7 +81,8 @@ def start(name: str, command: list[str], port: int, folder: Path) -> Server:
 def start_valkey(folder: Path, *options: str) -> Server:
     """Genuine Valkey without persistence."""
     port = free_port()
-    command = [valkey_binary(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), *options]
+    fixed = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [valkey_binary(), *fixed, *options]
     folder.mkdir(parents=True, exist_ok=True)
     return start("valkey", command, port, folder)
 

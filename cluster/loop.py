@@ -1,15 +1,18 @@
-"""The data plane's loop: one trio task awaits the epoll descriptor, then runs a compiled `turn` over every ready socket.
+"""The data plane's loop: one trio task awaits the epoll descriptor, then runs a compiled `turn` over ready sockets.
 
 Rules (measured; `docs/architecture.md` has the figures):
 - a turn serves batches until nothing is ready or its budget is spent, so that trio's other tasks get the thread back;
-- when nothing is ready it waits once more, for a millisecond, before it gives up: request-reply clients come back that fast;
+- when nothing is ready it waits once more, for a millisecond, before it gives up: request-reply clients come back
+  that fast;
 - a connection is read at most 16 KB a batch (more only when one large argument is in progress), and stops to be served
   when 64 KB of its output are waiting: it is queued in `todo` and goes on in the next batch. Nobody can hog the loop;
-- a connection with more than 1 MB unsent is not read until it has drained, so a client that never reads costs bounded memory;
-- TLS is a non-blocking SSLSocket in the same loop; at most four handshake steps a batch, a handshake costs half a millisecond.
+- a connection with more than 1 MB unsent is not read until it has drained, so a client that never reads costs bounded
+  memory;
+- TLS is a non-blocking SSLSocket in the same loop; at most four handshake steps a batch, a handshake costs half a
+  millisecond.
 
-`Conn` is the base of every connection (the node's sessions, the proxy's clients and upstreams): it owns the socket and the bytes
-that wait to be sent. Subclasses override `on_data` and `on_close`.
+`Conn` is the base of every connection (the node's sessions, the proxy's clients and upstreams): it owns the socket
+and the bytes that wait to be sent. Subclasses override `on_data` and `on_close`.
 """
 
 from __future__ import annotations
@@ -143,7 +146,9 @@ class Loop:
                 return
 
     def settle(self) -> None:
-        """For work done outside a turn (timers, trio tasks): send what it wrote, and have the loop go on with what it woke."""
+        """For work done outside a turn (timers, trio tasks): send what it wrote, and have the loop go on with what it
+        woke.
+        """
         self.after_batch()
         self.flush()
         if self.pending():
@@ -171,7 +176,9 @@ class Loop:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Conn(Source):
-    """A connected stream socket with an output buffer. All methods may be called after it is closed and then do nothing."""
+    """A connected stream socket with an output buffer. All methods may be called after it is closed and then do
+    nothing.
+    """
 
     loop: Loop
     sock: socket.socket
@@ -348,7 +355,9 @@ class Conn(Source):
         """Hook: `out` was replaced by a fresh writer because it had grown large."""
 
     def send(self, data: bytes) -> None:
-        """Send bytes after all that was sent before; they are kept by reference, not copied, until the socket takes them."""
+        """Send bytes after all that was sent before; they are kept by reference, not copied, until the socket takes
+        them.
+        """
         if self.closed:
             return
         size: i64 = len(data)

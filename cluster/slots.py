@@ -20,7 +20,8 @@ def _crc16_table() -> list[int]:
     return table
 
 
-# The table in two halves: an index into bytes is a plain load in compiled code, one into a list is a call and an unboxing.
+# The table in two halves: an index into bytes is a plain load in compiled code, one into a list is a call and an
+# unboxing.
 _HIGH: Final = bytes([crc >> 8 for crc in _crc16_table()])
 _LOW: Final = bytes([crc & 0xFF for crc in _crc16_table()])
 

@@ -1,12 +1,13 @@
 """The topology of a service: who owns which slots, who is primary. Frozen values, compared shard by shard by epoch.
 
-Sentinels decide it; nodes and proxies keep the newest record of each shard and refuse older ones. Identity is the node id;
-an address is only an attribute of it. The JSON form is what is kept on disk and pushed over the wire.
+Sentinels decide it; nodes and proxies keep the newest record of each shard and refuse older ones. Identity is the
+node id; an address is only an attribute of it. The JSON form is what is kept on disk and pushed over the wire.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -147,7 +148,7 @@ def check(topology: Topology) -> None:
         _check_shard(shard, topology)
         taken += [(first, last, shard.name) for first, last in shard.slots]
     taken.sort()
-    for (_, last, one), (first, _, other) in zip(taken, taken[1:], strict=False):
+    for (_, last, one), (first, _, other) in pairwise(taken):
         if first <= last:
             raise TopologyError(f"slot {first} belongs to both '{one}' and '{other}'")
 

@@ -16,9 +16,9 @@ from node.waiting import drop_waiter
 
 _MAX_CLIENTS: Final = b"-ERR max number of clients reached\r\n"
 _PROTECTED: Final = (
-    b"-DENIED Valkey is running in protected mode because protected mode is enabled and no password is set for the default "
-    b"user. In this mode connections are only accepted from the loopback interface. Set a password with the requirepass "
-    b"option, bind to a private address, or switch protected-mode off.\r\n"
+    b"-DENIED Valkey is running in protected mode because protected mode is enabled and no password is set for the "
+    b"default user. In this mode connections are only accepted from the loopback interface. Set a password with the "
+    b"requirepass option, bind to a private address, or switch protected-mode off.\r\n"
 )
 
 
@@ -91,10 +91,9 @@ class ClientConn(Conn):
                 self.again()
             else:
                 self.stalled = True
-        elif session.blocked or session.postponed is not None:
-            # Later requests wait in the kernel; but a hang-up must be noticed, so a little is still read.
-            if session.decoder.held() > READ_SIZE:
-                self.set_reading(False)
+        elif (session.blocked or session.postponed is not None) and session.decoder.held() > READ_SIZE:
+            # Later requests wait in the kernel; up to here a little is still read, so that a hang-up is noticed.
+            self.set_reading(False)
 
     def on_drained(self) -> None:
         """Go on after a stop at the output bound."""
@@ -218,4 +217,4 @@ def _shown(address: tuple[str, int]) -> bytes:
 
 
 def _is_loopback(address: bytes) -> bool:
-    return address.startswith(b"127.") or address.startswith(b"[::1]") or address.startswith(b"[::ffff:127.")
+    return address.startswith((b"127.", b"[::1]", b"[::ffff:127."))

@@ -1,7 +1,8 @@
 """THE one path of a command: decoded, found, checked, run, counted, propagated.
 
-`execute` is the hot path and tests a handful of precomputed flags; when one says that something is unusual (the session is `slow`,
-or the engine is `guarded`) `_execute_guarded` goes through Valkey's checks one by one, in Valkey's order (processCommand).
+`execute` is the hot path and tests a handful of precomputed flags; when one says that something is unusual (the
+session is `slow`, or the engine is `guarded`) `_execute_guarded` goes through Valkey's checks one by one, in Valkey's
+order (processCommand).
 """
 
 from collections.abc import Callable
@@ -15,18 +16,28 @@ from cluster.resp.errors import ProtocolError
 from cluster.slots import key_slot
 from node.engine import Engine
 from node.errors import (
-    CROSS_SLOT, LOADING, NO_AUTH, NO_REPLICAS, OUT_OF_MEMORY, PRIMARY_DOWN, READ_ONLY, CommandError,
+    CROSS_SLOT,
+    LOADING,
+    NO_AUTH,
+    NO_REPLICAS,
+    OUT_OF_MEMORY,
+    PRIMARY_DOWN,
+    READ_ONLY,
+    CommandError,
 )  # fmt: skip
 from node.memory import make_room
-from node.session import KIND_REPLICA, REPLY_ON, REPLY_SKIP, REPLY_SKIPPING, Executor, Session
+from node.session import KIND_REPLICA, REPLY_ON, REPLY_SKIP, REPLY_SKIPPING, Executor, Request, Session
 from node.table import Entry
 from node.waiting import serve_ready
 
 PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
 AHEAD: Final = 64
 
+OUR_BUGS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 _IN_PUBSUB: Final = frozenset([
-    b"ping", b"subscribe", b"ssubscribe", b"psubscribe", b"unsubscribe", b"sunsubscribe", b"punsubscribe", b"quit", b"reset",
+    b"ping", b"subscribe", b"ssubscribe", b"psubscribe", b"unsubscribe", b"sunsubscribe", b"punsubscribe", b"quit",
+    b"reset",
 ])  # fmt: skip
 _RUN_IN_MULTI: Final = frozenset([b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"])
 
@@ -48,7 +59,9 @@ class Dispatcher(Executor):
         self._clock = wall_time()
 
     def run(self, session: Session) -> None:
-        """Execute what the decoder holds until it is empty or the session stops; a protocol error closes the connection."""
+        """Execute what the decoder holds until it is empty or the session stops; a protocol error closes the
+        connection.
+        """
         s = session
         if s.blocked:
             return
@@ -57,8 +70,16 @@ class Dispatcher(Executor):
         decoder = s.decoder
         self._clock = wall_time()
         try:
-            while not s.stopped() and decoder.next():
-                self.execute(s, decoder.args, decoder.buf, decoder.start if decoder.raw else -1, decoder.end)
+            while not s.stopped():
+                if len(s.parsed) > 0:
+                    self._run_parsed(s)
+                elif self.ahead or (s.store.prefetches and s.store.count() >= PREFETCH_FROM):
+                    if not self._parse_ahead(s):
+                        break
+                elif decoder.next():
+                    self.execute(s, decoder.args, decoder.buf, decoder.start if decoder.raw else -1, decoder.end)
+                else:
+                    break
         except ProtocolError as error:
             self.engine.stats.count_error(b"ERR")
             s.reply.error(b"ERR " + error.text)
@@ -69,6 +90,42 @@ class Dispatcher(Executor):
         if decoder.held() > self.engine.settings.query_buffer_limit and s.conn is not None:
             self.engine.stats.query_limit_disconnections += 1
             s.conn.close()
+
+    def _parse_ahead(self, s: Session) -> bool:
+        """Parse up to 64 requests and touch their keys' memory; False when there is none.
+
+        A protocol error is raised only once the requests before it are done. Before AUTH nothing is parsed ahead: the
+        bounds of what follows depend on it.
+        """
+        decoder = s.decoder
+        limit: i64 = AHEAD if decoder.trusted else 1
+        keys: list[bytes] = []
+        while len(s.parsed) < limit:
+            try:
+                if not decoder.next():
+                    break
+            except ProtocolError:
+                if len(s.parsed) > 0:
+                    break
+                raise
+            args = decoder.args
+            s.parsed.append(Request(args, decoder.buf, decoder.start if decoder.raw else -1, decoder.end))
+            if len(args) > 1:
+                keys.append(args[1])
+        if len(s.parsed) == 0:
+            return False
+        s.store.prefetch(keys)
+        return True
+
+    def _run_parsed(self, s: Session) -> None:
+        """Execute what was parsed ahead; what is left when the session stops is kept."""
+        parsed = s.parsed
+        done: i64 = 0
+        while done < len(parsed) and not s.stopped():
+            request = parsed[done]
+            done += 1
+            self.execute(s, request.args, request.buf, request.start, request.end)
+        s.parsed = parsed[done:]
 
     def _retry(self, s: Session) -> bool:
         """Execute the command that CLIENT PAUSE held back; False when the session has to wait on."""
@@ -227,8 +284,8 @@ class Dispatcher(Executor):
             return READ_ONLY
         if not s.reply.resp3 and s.subscriptions() > 0 and entry.name not in _IN_PUBSUB:
             return (
-                b"ERR Can't execute '" + entry.name + b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are "
-                b"allowed in this context"
+                b"ERR Can't execute '" + entry.name + b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                b"RESET are allowed in this context"
             )
         if replication.stale_refused and not entry.stale:
             return PRIMARY_DOWN
@@ -285,7 +342,7 @@ class Dispatcher(Executor):
         except CommandError as error:
             s.reply.out.truncate(mark)
             self.fail(s, entry, error.text)
-        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as bug:
+        except OUR_BUGS as bug:
             s.reply.out.truncate(mark)
             self.on_bug(entry.name.decode(), bug)
             self.fail(s, entry, b"ERR internal error while executing '" + entry.name + b"', see the log")

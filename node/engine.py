@@ -2,20 +2,22 @@
 
 How a handler `(e, s, args) -> None` works, in this order:
 
-1. read: `value = s.store.get(e.slot, key)` for the first key (the dispatcher has put its slot into `e.slot`), for others
-   `s.store.get(key_slot(other), other)`. Check the type with isinstance; raise `WrongTypeError()`.
-2. change: `s.store.put/set/delete(...)`; a container that was changed in place is told by `s.store.grew(slot, key, bytes)`.
-3. tell: `e.changed(s, key, NOTIFY_HASH, b"hset")` once for each key changed (it counts one change for `rdb_changes_since_last_save`,
-   breaks WATCH, sends the keyspace event; `count` gives more than one change, as Valkey's `server.dirty += n`).
-   `e.notify(...)` alone sends a further event; `e.dirty += n` alone counts further changes.
+1. read: `value = s.store.get(e.slot, key)` for the first key (the dispatcher has put its slot into `e.slot`), for
+   others `s.store.get(key_slot(other), other)`. Check the type with isinstance; raise `WrongTypeError()`.
+2. change: `s.store.put/set/delete(...)`; a container that was changed in place is told by `s.store.grew(slot, key,
+   bytes)`.
+3. tell: `e.changed(s, key, NOTIFY_HASH, b"hset")` once for each key changed (it counts one change for
+   `rdb_changes_since_last_save`, breaks WATCH, sends the keyspace event; `count` gives more than one change, as
+   Valkey's `server.dirty += n`). `e.notify(...)` alone sends a further event; `e.dirty += n` alone counts further
+   changes.
 4. answer: `s.reply.…`. Raise `CommandError(text)` for errors; what the handler has written before is taken back.
 
 A command that changed something is propagated as it came in. `e.replace_with([...])` propagates other commands instead
 (call it once for each; with `e.replace_with_nothing()` none). Expired keys' DELs are propagated before, by the engine.
-Blocking: `node.blocking` holds who waits for which key (`e.blocking`, it knows sessions); `node.waiting`, above the engine, has
-`block(e, s, keys, ...)`, `serve_ready(e)` (the dispatcher calls it after a command or transaction while `e.blocking.ready` is not
-empty; a woken session's command is executed again), `expire_due(e)` for timeouts and `unblock(e, s, ...)`. Handlers that push call
-`e.blocking.signal(dbid, key)` when `e.blocking.count` is not 0.
+Blocking: `node.blocking` holds who waits for which key (`e.blocking`, it knows sessions); `node.waiting`, above the
+engine, has `block(e, s, keys, ...)`, `serve_ready(e)` (the dispatcher calls it after a command or transaction while
+`e.blocking.ready` is not empty; a woken session's command is executed again), `expire_due(e)` for timeouts and
+`unblock(e, s, ...)`. Handlers that push call `e.blocking.signal(dbid, key)` when `e.blocking.count` is not 0.
 Times: `e.now_ms` is the batch's wall clock, fixed while a command, a transaction or a script runs.
 """
 
@@ -38,7 +40,8 @@ from node.settings import Settings
 from node.stats import Stats
 from node.table import Entry
 
-# Classes of keyspace events, the letters of notify-keyspace-events. Source: Valkey's notify-keyspace-events documentation.
+# Classes of keyspace events, the letters of notify-keyspace-events. Source: Valkey's notify-keyspace-events
+# documentation.
 NOTIFY_KEYSPACE: Final = 1  # K
 NOTIFY_KEYEVENT: Final = 2  # E
 NOTIFY_GENERIC: Final = 4  # g
@@ -132,7 +135,9 @@ class Engine:
     active_expire: bool  # off by DEBUG SET-ACTIVE-EXPIRE 0
     _transaction_open: bool
 
-    def __init__(self, settings: Settings, stats: Stats, acl: Acl, loop: Loop, stores: list[Store], rng: random.Random) -> None:
+    def __init__(
+        self, settings: Settings, stats: Stats, acl: Acl, loop: Loop, stores: list[Store], rng: random.Random
+    ) -> None:
         self.settings = settings
         self.stats = stats
         self.acl = acl
@@ -237,7 +242,9 @@ class Engine:
                 conn.resume()
 
     def guard(self) -> None:
-        """Recompute `guarded`; to be called when the role, loading, CLIENT PAUSE or min-replicas-to-write have changed."""
+        """Recompute `guarded`; to be called when the role, loading, CLIENT PAUSE or min-replicas-to-write have
+        changed.
+        """
         self.guarded = (
             not self.replication.primary
             or self.replication.loading
@@ -256,8 +263,8 @@ class Engine:
         s.watching.append((s.dbid, key, self.exists(s.dbid, key)))
 
     def exists(self, dbid: i64, key: bytes) -> bool:
-        """Whether a key is there and not expired; touches nothing."""
-        return self.stores[dbid].peek(key_slot(key), key) is not None
+        """Whether a key is there and not expired; touches nothing, removes nothing."""
+        return self.stores[dbid].lives(key_slot(key), key)
 
     def unwatch(self, s: Session) -> None:
         """Forget what the session watches."""
@@ -279,6 +286,13 @@ class Engine:
             for session in sessions:
                 session.watch_broken = True
 
+    def _break_expired(self, dbid: i64, key: bytes) -> None:
+        """Mark the sessions that watch a key which was found expired, unless it was expired already when they began."""
+        for session in self.watched.get((dbid, key), []):
+            for watched_db, watched_key, existed in session.watching:
+                if existed and watched_db == dbid and watched_key == key:
+                    session.watch_broken = True
+
     def break_all_watches(self, dbid: i64) -> None:
         """A database was emptied or swapped: mark sessions that watch a key of it (-1: of any)."""
         for place, sessions in self.watched.items():
@@ -290,7 +304,9 @@ class Engine:
 
     # --- propagation; called by the dispatcher
     def propagate(self, s: Session, buf: bytes, start: i64, end: i64, args: list[bytes]) -> None:
-        """Hand the effects of a command that has changed something to the journal; `start` < 0: it has to be encoded."""
+        """Hand the effects of a command that has changed something to the journal; `start` < 0: it has to be
+        encoded.
+        """
         journal = self.journal
         effects = self.effects
         if not self.replaced:
@@ -324,7 +340,7 @@ class Engine:
             for key in keys:
                 self.stats.expired_keys += 1
                 if len(self.watched) > 0:
-                    self.break_watch(dbid, key)
+                    self._break_expired(dbid, key)
                 if self.journal.active:
                     if self.in_transaction and not self._transaction_open:
                         self._open_transaction()

@@ -1,6 +1,7 @@
 """The cluster gate: may this node serve these keys? MOVED, ASK, CROSSSLOT and CLUSTERDOWN are decided here, purely.
 
-Order of the checks as in Valkey's getNodeByQuery: different slots, slot without owner, slots elsewhere, replica without READONLY.
+Order of the checks as in Valkey's getNodeByQuery: different slots, slot without owner, slots elsewhere, replica
+without READONLY.
 """
 
 from typing import Final
@@ -22,7 +23,9 @@ _NOBODY: Final = 3
 
 
 class Gate:
-    """What the node knows of the topology, as a table a slot. `active` is False for a plain service: everything passes."""
+    """What the node knows of the topology, as a table a slot. `active` is False for a plain service: everything
+    passes.
+    """
 
     active: bool
     node_id: str
@@ -85,7 +88,9 @@ class Gate:
         return self._state[slot] == _MINE
 
     def refusal(self, slot: i64, write: bool, readonly_client: bool, tls: bool) -> bytes | None:
-        """The error for a command on `slot`, or None when it may run here. `readonly_client`: the client has sent READONLY."""
+        """The error for a command on `slot`, or None when it may run here. `readonly_client`: the client has sent
+        READONLY.
+        """
         state: i64 = self._state[slot]
         if state == _MINE and (self.covered or not self.require_full_coverage):
             return None

@@ -1,14 +1,43 @@
 """Every handler of this node by its catalog name: the tables of all families in one."""
 
-import importlib
-import pkgutil
+from typing import Final
 
-import node.commands
+from node.commands import (
+    client,
+    cluster,
+    config,
+    connection,
+    debug,
+    dumping,
+    generic,
+    generic_expire,
+    generic_scan,
+    hashes,
+    info,
+    introspect,
+    list_blocking,
+    list_index,
+    lists,
+    pubsub,
+    replication,
+    server,
+    sets,
+    strings,
+    strings_set,
+    transactions,
+    zset_blocking,
+    zset_ranges,
+    zset_stores,
+    zsets,
+)  # fmt: skip
 from node.engine import Handler
 
-HANDLERS: dict[bytes, Handler] = {}
-for _m in pkgutil.iter_modules(node.commands.__path__):
-    try:
-        HANDLERS.update(getattr(importlib.import_module("node.commands." + _m.name), "HANDLERS", {}))
-    except ImportError as e:
-        print("MISSING", _m.name, e)
+_FAMILIES: Final = (
+    client.HANDLERS, cluster.HANDLERS, config.HANDLERS, connection.HANDLERS, debug.HANDLERS, dumping.HANDLERS,
+    generic.HANDLERS, generic_expire.HANDLERS, generic_scan.HANDLERS, hashes.HANDLERS, info.HANDLERS,
+    introspect.HANDLERS, list_blocking.HANDLERS, list_index.HANDLERS, lists.HANDLERS, pubsub.HANDLERS,
+    replication.HANDLERS, server.HANDLERS, sets.HANDLERS, strings.HANDLERS, strings_set.HANDLERS,
+    transactions.HANDLERS, zset_blocking.HANDLERS, zset_ranges.HANDLERS, zset_stores.HANDLERS, zsets.HANDLERS,
+)  # fmt: skip
+
+HANDLERS: Final[dict[bytes, Handler]] = {name: handler for family in _FAMILIES for name, handler in family.items()}

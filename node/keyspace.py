@@ -47,6 +47,7 @@ class Value:
 class Store:
     """The interface, all of it overridden by an implementation. Times are Unix milliseconds, `slot` is 0 to 16383."""
 
+    prefetches: bool  # `prefetch` does something, so that parsing ahead pays when there are many keys
     hits: i64
     misses: i64
     expired_count: i64  # keys removed because their time had come, since start
@@ -58,6 +59,7 @@ class Store:
     clock: i64  # LRU seconds, 24 bits
 
     def __init__(self) -> None:
+        self.prefetches = False
         self.hits = 0
         self.misses = 0
         self.expired_count = 0

@@ -114,11 +114,15 @@ def _adopt_saved_topology(e: Engine) -> None:
     try:
         e.gate.adopt(from_json(data))
     except TopologyError as error:
-        raise StartError(f"{path} holds no sound topology ({error}); restore it or remove it and let a sentinel push it") from None
+        raise StartError(
+            f"{path} holds no sound topology ({error}); restore it, or remove it and let a sentinel push it"
+        ) from None
 
 
 def open_listeners(e: Engine) -> list[socket.socket]:
-    """Bind every configured address and have the loop accept on it. Raises StartError naming the address that failed."""
+    """Bind every configured address and have the loop accept on it. Raises StartError naming the address that
+    failed.
+    """
     settings = e.settings
     sockets: list[socket.socket] = []
     tls = _tls_context(settings) if settings.tls_port else None
@@ -183,7 +187,9 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
         if authority:
             context.load_verify_locations(authority)
     except OSError as error:
-        raise StartError(f"tls-port is set, but tls-cert-file, tls-key-file or tls-ca-cert-file can't be read: {error}") from None
+        raise StartError(
+            f"tls-port is set, but tls-cert-file, tls-key-file or tls-ca-cert-file can't be read: {error}"
+        ) from None
     demand = options.string("tls-auth-clients")
     context.verify_mode = {"yes": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL}.get(demand, ssl.CERT_NONE)
     return context

@@ -1,4 +1,6 @@
-"""Making room before a command that may use more memory: eviction by the configured policy until `maxmemory` is kept."""
+"""Making room before a command that may use more memory: eviction by the configured policy until `maxmemory` is
+kept.
+"""
 
 from typing import Final
 
@@ -6,7 +8,8 @@ from node.engine import NOTIFY_EVICTED, Engine
 from node.eviction import POLICIES, Pool, choose_victim
 from node.keyspace import Store
 
-_AT_ONCE: Final = 1024  # keys evicted for one command at most: the rest goes with the next ones, so that no command stalls
+# keys evicted for one command at most: the rest goes with the next ones, so that no command stalls
+_AT_ONCE: Final = 1024
 
 _pool: Final = Pool()
 

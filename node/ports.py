@@ -1,7 +1,7 @@
 """What the data and execution floors need from the services above: declared here, implemented there.
 
-The classes are bases with the behaviour of a node that has no such service, so that the engine never tests for None. They are
-native classes and not Protocols: a call through one costs two nanoseconds in the compiled engine.
+The classes are bases with the behaviour of a node that has no such service, so that the engine never tests for None.
+They are native classes and not Protocols: a call through one costs two nanoseconds in the compiled engine.
 """
 
 from mypy_extensions import i64, mypyc_attr
@@ -27,7 +27,9 @@ class Journal:
         """A command as it came from the client: `buf[start:end]` is its multibulk form. Adjacent slices are joined."""
 
     def command(self, dbid: i64, args: list[bytes]) -> None:
-        """A command that has to be encoded: rewritten, or split over two reads. `dbid` -1: MULTI and EXEC, no SELECT before."""
+        """A command that has to be encoded: rewritten, or split over two reads. `dbid` -1: MULTI and EXEC, no SELECT
+        before.
+        """
 
     def flush(self) -> None:
         """The batch is over: hand what was written to replicas and file."""
@@ -76,7 +78,9 @@ class Replication:
         return 0
 
     def replicas(self) -> list[tuple[str, i64, str, i64, i64]]:
-        """(address, port, state, acknowledged offset, seconds since the last ACK) of each replica, as INFO shows them."""
+        """(address, port, state, acknowledged offset, seconds since the last ACK) of each replica, as INFO shows
+        them.
+        """
         return []
 
     def info(self) -> list[tuple[str, str]]:

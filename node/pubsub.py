@@ -1,7 +1,7 @@
 """Publish and subscribe: who listens to which channel, pattern and shard channel, and delivery to them.
 
-A message is encoded once for each protocol version and written to every subscriber's buffer; the loop flushes them at the end of
-the batch, so a thousand messages to one subscriber are one send.
+A message is encoded once for each protocol version and written to every subscriber's buffer; the loop flushes them at
+the end of the batch, so a thousand messages to one subscriber are one send.
 """
 
 from typing import Final, final
@@ -26,7 +26,9 @@ def encode(parts: list[bytes], resp3: bool) -> bytes:
 
 @final
 class PubSub:
-    """The subscriptions of this node. Sessions hold their own side (`session.channels` …); both are changed here together."""
+    """The subscriptions of this node. Sessions hold their own side (`session.channels` …); both are changed here
+    together.
+    """
 
     channels: dict[bytes, dict[Session, None]]
     patterns: dict[bytes, dict[Session, None]]

@@ -1,7 +1,8 @@
 """The node's edge: trio tasks around the compiled loop.
 
-One task awaits the epoll descriptor and runs turns; cron does ten times a second what no command triggers; a timer task ends
-blocking commands whose time is up; a signal task starts the shutdown. Services (replication) add tasks of their own.
+One task awaits the epoll descriptor and runs turns; cron does ten times a second what no command triggers; a timer
+task ends blocking commands whose time is up; a signal task starts the shutdown. Services (replication) add tasks of
+their own.
 """
 
 import signal
@@ -96,7 +97,7 @@ def _expire(e: Engine) -> None:
     """Active expiry, within a share of the round; a replica leaves it to its primary."""
     if not e.replication.primary or not e.active_expire:
         return
-    until = trio.current_time() + EXPIRE_SHARE * e.settings.active_expire_effort
+    until = trio.current_time() + EXPIRE_SHARE * float(e.settings.active_expire_effort)
     for store in e.stores:
         while store.expire_due(EXPIRE_SLICE) >= EXPIRE_SLICE:
             if trio.current_time() > until:

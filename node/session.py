@@ -1,8 +1,8 @@
 """A session: everything the node remembers about one client, socket apart.
 
-`slow` is the one flag that the hot path tests: `refresh` sets it whenever the session is in any unusual state, and only then the
-dispatcher looks at the states one by one. Sessions without a connection exist too: the link to a primary applies its stream
-through one, with `primary_link` set and replies discarded.
+`slow` is the one flag that the hot path tests: `refresh` sets it whenever the session is in any unusual state, and
+only then the dispatcher looks at the states one by one. Sessions without a connection exist too: the link to a
+primary applies its stream through one, with `primary_link` set and replies discarded.
 """
 
 from typing import Final, final
@@ -44,6 +44,23 @@ class Executor:
 
 
 @final
+@mypyc_attr(acyclic=True)
+class Request:
+    """A request that was parsed ahead; `buf[start:end]` is its multibulk form, `start` -1 when there is none."""
+
+    args: list[bytes]
+    buf: bytes
+    start: i64
+    end: i64
+
+    def __init__(self, args: list[bytes], buf: bytes, start: i64, end: i64) -> None:
+        self.args = args
+        self.buf = buf
+        self.start = start
+        self.end = end
+
+
+@final
 class Session:
     """One client."""
 
@@ -52,6 +69,7 @@ class Session:
     reply: ReplyWriter
     decoder: RequestDecoder
     executor: Executor
+    parsed: list[Request]  # requests that were parsed ahead and are still to be executed
     store: Store
     dbid: i64
     user: User
@@ -103,6 +121,7 @@ class Session:
         self.reply = ReplyWriter()
         self.decoder = RequestDecoder(True, max_bulk)
         self.executor = executor
+        self.parsed = []
         self.store = store
         self.dbid = 0
         self.user = user

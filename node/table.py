@@ -9,7 +9,21 @@ from typing import final
 from mypy_extensions import i64
 
 from cluster.catalog.model import (
-    ADMIN, ALLOW_BUSY, ASKING, BLOCKING, DENYOOM, FAST, LOADING, MOVABLEKEYS, NO_AUTH, NO_MULTI, PUBSUB, READONLY, STALE, WRITE, Command,
+    ADMIN,
+    ALLOW_BUSY,
+    ASKING,
+    BLOCKING,
+    DENYOOM,
+    FAST,
+    LOADING,
+    MOVABLEKEYS,
+    NO_AUTH,
+    NO_MULTI,
+    PUBSUB,
+    READONLY,
+    STALE,
+    WRITE,
+    Command,
 )  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """Requests, decoded: bytes in, argument lists out, nothing allocated that the peer has not sent.
 
-The bounds and the texts are Valkey's: an inline request or a length line is at most 64 KB, a count at most 2^31-1, an argument at
-most `max_bulk` bytes; before AUTH a request has at most 10 arguments of at most 16 KB. Source: Valkey's networking.c.
+The bounds and the texts are Valkey's: an inline request or a length line is at most 64 KB, a count at most 2^31-1, an
+argument at most `max_bulk` bytes; before AUTH a request has at most 10 arguments of at most 16 KB. Source: Valkey's
+networking.c.
 
-`buf[start:end]` is the request as it came in whenever `raw` is true, so that it can be passed on without encoding it again.
-An argument that is split over reads and large is collected in pieces and joined once, so a 512 MB value costs one copy.
+`buf[start:end]` is the request as it came in whenever `raw` is true, so that it can be passed on without encoding it
+again. An argument that is split over reads and large is collected in pieces and joined once, so a 512 MB value costs
+one copy.
 """
 
 from typing import Final, final
@@ -230,7 +232,9 @@ class RequestDecoder:
         return line_end
 
     def _inline(self) -> i64:
-        """Read one inline line: _TAKEN when `args` has its words, _BLANK when it has none, _NO_LINE when it is not complete."""
+        """Read one inline line: _TAKEN when `args` has its words, _BLANK when it has none, _NO_LINE when it is not
+        complete.
+        """
         newline: i64 = self.buf.find(b"\n", self.pos)
         if newline < 0:
             if len(self.buf) - self.pos > INLINE_MAX:

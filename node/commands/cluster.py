@@ -73,7 +73,6 @@ def shard_id(name: str) -> bytes:
 
 def keyslot(e: Engine, s: Session, args: list[bytes]) -> None:
     """CLUSTER KEYSLOT key."""
-    _topology(e)
     s.reply.integer(key_slot(args[2]))
 
 
@@ -212,14 +211,12 @@ def count_failure_reports(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def readonly(e: Engine, s: Session, args: list[bytes]) -> None:
     """READONLY: this client reads from replicas."""
-    _topology(e)
     s.readonly = True
     s.reply.ok()
 
 
 def readwrite(e: Engine, s: Session, args: list[bytes]) -> None:
     """READWRITE: undo READONLY."""
-    _topology(e)
     s.readonly = False
     s.reply.ok()
 

@@ -16,7 +16,8 @@ def replicaof(e: Engine, s: Session, args: list[bytes]) -> None:
     if not is_int(port) or not 0 <= to_int(port) <= 65535:
         raise CommandError(b"ERR Invalid master port")
     number = to_int(port)
-    if not e.replication.primary and (e.replication.primary_host, e.replication.primary_port) == (host.decode(), number):
+    replication = e.replication
+    if not replication.primary and replication.primary_port == number and replication.primary_host == host.decode():
         s.reply.simple(b"OK Already connected to specified master")
         return
     e.replication.follow(host.decode("utf-8", "replace"), number)
@@ -37,8 +38,8 @@ def wait(e: Engine, s: Session, args: list[bytes]) -> None:
     """WAIT numreplicas timeout."""
     if not e.replication.primary:
         raise CommandError(
-            b"ERR WAIT cannot be used with replica instances. Please also note that writes to replicas are just local and "
-            b"are not propagated."
+            b"ERR WAIT cannot be used with replica instances. Please also note that writes to replicas are just local "
+            b"and are not propagated."
         )
     if not is_int(args[1]):
         raise CommandError(NOT_AN_INTEGER)

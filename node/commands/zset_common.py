@@ -1,5 +1,7 @@
 """What the files of sorted set commands share: arguments, replies with scores, and the ways in which a set changes."""
 
+from typing import Final
+
 from mypy_extensions import i64
 
 from cluster.slots import key_slot
@@ -9,7 +11,9 @@ from node.engine import NOTIFY_GENERIC, NOTIFY_NEW, NOTIFY_ZSET, Engine
 from node.errors import NOT_A_FLOAT, SYNTAX, CommandError, WrongTypeError
 from node.numbers import NotANumber, format_double, format_int, parse_double
 from node.session import Session
-from node.types.zset import ZSet
+from node.types.zset import NO_SCORE, ZSet
+
+_POWERS: Final[list[float]] = [10.0**n for n in range(16)]
 
 
 def zset_at(s: Session, slot: i64, key: bytes) -> ZSet | None:
@@ -39,10 +43,44 @@ def zset_to_read_at(e: Engine, s: Session, slot: i64, key: bytes) -> ZSet | None
 
 def score_argument(arg: bytes) -> float:
     """A score or an increment; raises CommandError."""
+    size: i64 = len(arg)
+    if 0 < size <= 15:
+        quick = _quick_score(arg, size)
+        if quick == quick:
+            return quick
     try:
         return parse_double(arg)
     except NotANumber:
         raise CommandError(NOT_A_FLOAT) from None
+
+
+def _quick_score(arg: bytes, size: i64) -> float:
+    """The number when it is plain digits with at most one point, NO_SCORE when it may be something else.
+
+    Exact: up to 15 digits and the power of ten are doubles without rounding, and one division rounds correctly.
+    """
+    number: i64 = 0
+    decimals: i64 = -1
+    digits: i64 = 0
+    i: i64 = 1 if arg[0] == 45 else 0
+    while i < size:
+        c: i64 = arg[i]
+        if 48 <= c <= 57:
+            number = number * 10 + (c - 48)
+            digits += 1
+            if decimals >= 0:
+                decimals += 1
+        elif c == 46 and decimals < 0:
+            decimals = 0
+        else:
+            return NO_SCORE
+        i += 1
+    if digits == 0 or (arg[0] == 45 and number == 0):
+        return NO_SCORE
+    value = float(number)
+    if decimals > 0:
+        value /= _POWERS[decimals]
+    return -value if arg[0] == 45 else value
 
 
 # --- replies

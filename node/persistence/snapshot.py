@@ -1,7 +1,8 @@
 """One snapshot of the whole keyspace without fork: slot by slot, in slices, exact for the instant at which it began.
 
-A write to a slot that is not written out yet writes that slot out first (`before_write`, called by the dispatcher), so what is
-written of each slot is what it held when the snapshot began. The slot is the unit of consistency, in cluster mode and not.
+A write to a slot that is not written out yet writes that slot out first (`before_write`, called by the dispatcher),
+so what is written of each slot is what it held when the snapshot began. The slot is the unit of consistency, in
+cluster mode and not.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from mypy_extensions import i64
 
 from cluster.slots import SLOTS
 from node.engine import Engine
-from node.rdb.encode import crc64, header, select, trailer, write_key
 from node.ports import Snapshots
+from node.rdb.encode import crc64, header, select, trailer, write_key
 
 CLOCK_LRU: Final = 1
 SLOTS_A_LOOK: Final = 8  # slots between two looks at the clock
@@ -62,15 +63,13 @@ class Snapshot(Snapshots):
             return
         self._done[slot] = 1
         w = self._out
-        dbid: i64 = 0
-        for store in self.engine.stores:
+        for dbid, store in enumerate(self.engine.stores):
             if store.count(slot) > 0:
                 if dbid != self._dbid:
                     w.write(select(dbid))
                     self._dbid = dbid
                 for key, value, expire_at in store.items_in(slot):
                     write_key(w, key, value, expire_at, -1, -1, self._compress)
-            dbid += 1
 
     def advance(self, until: float, clock: Callable[[], float]) -> bytes:
         """Walk on until the clock says so, and return what was written since the last call."""

@@ -1,7 +1,7 @@
-"""Reading the RDB format: files (a full sync's, today) and RESTORE payloads. Every length is checked against what is there.
+"""Reading the RDB format: files (a full sync's, today) and RESTORE payloads. Every length is checked first.
 
-`load` is a generator so that its caller can let others run between keys; it raises RdbError with the offset and the reason for
-whatever is not sound, and never allocates more than the file holds.
+`load` is a generator so that its caller can let others run between keys; it raises RdbError with the offset and the
+reason for whatever is not sound, and never allocates more than the file holds.
 """
 
 import io
@@ -17,9 +17,39 @@ from cluster.slots import key_slot
 from node.keyspace import Store
 from node.rdb.encode import crc64
 from node.rdb.opcodes import (
-    AUX, ENCODED, EOF, EXPIRETIME, EXPIRETIME_MS, FREQ, FUNCTION2, HASH, HASH_LISTPACK, IDLE, INT8, INT16, INT32,
-    LENGTH_32, LENGTH_64, LIST, LIST_QUICKLIST_2, LZF, MAGIC, MAGIC_VALKEY, QUICKLIST_PACKED, QUICKLIST_PLAIN, RESIZEDB,
-    SELECTDB, SET, SET_INTSET, SET_LISTPACK, SLOT_INFO, STRING, VERSION, ZSET, ZSET_2, ZSET_LISTPACK,
+    AUX,
+    ENCODED,
+    EOF,
+    EXPIRETIME,
+    EXPIRETIME_MS,
+    FREQ,
+    FUNCTION2,
+    HASH,
+    HASH_LISTPACK,
+    IDLE,
+    INT8,
+    INT16,
+    INT32,
+    LENGTH_32,
+    LENGTH_64,
+    LIST,
+    LIST_QUICKLIST_2,
+    LZF,
+    MAGIC,
+    MAGIC_VALKEY,
+    QUICKLIST_PACKED,
+    QUICKLIST_PLAIN,
+    RESIZEDB,
+    SELECTDB,
+    SET,
+    SET_INTSET,
+    SET_LISTPACK,
+    SLOT_INFO,
+    STRING,
+    VERSION,
+    ZSET,
+    ZSET_2,
+    ZSET_LISTPACK,
 )  # fmt: skip
 from node.types import intset, listpack, quicklist, zset
 from node.types.hash import hash_from_flat, hash_from_listpack

@@ -9,8 +9,28 @@ from mypy_extensions import i64
 
 from node.numbers import is_int, to_int
 from node.rdb.opcodes import (
-    AUX, EOF, EXPIRETIME_MS, FREQ, HASH, HASH_LISTPACK, IDLE, LENGTH_32, LENGTH_64, LIST_QUICKLIST_2, LZF, MAGIC,
-    QUICKLIST_PACKED, QUICKLIST_PLAIN, SELECTDB, SET, SET_INTSET, SET_LISTPACK, STRING, VERSION, ZSET_2, ZSET_LISTPACK,
+    AUX,
+    EOF,
+    EXPIRETIME_MS,
+    FREQ,
+    HASH,
+    HASH_LISTPACK,
+    IDLE,
+    LENGTH_32,
+    LENGTH_64,
+    LIST_QUICKLIST_2,
+    LZF,
+    MAGIC,
+    QUICKLIST_PACKED,
+    QUICKLIST_PLAIN,
+    SELECTDB,
+    SET,
+    SET_INTSET,
+    SET_LISTPACK,
+    STRING,
+    VERSION,
+    ZSET_2,
+    ZSET_LISTPACK,
 )  # fmt: skip
 from node.types.hash import Hash
 from node.types.quicklist import List
@@ -141,7 +161,9 @@ def _write_zset(w: BytesWriter, value: ZSet, compress: bool) -> None:
         i -= 1
 
 
-def write_key(w: BytesWriter, key: bytes, value: object, expire_at: i64, idle: i64, frequency: i64, compress: bool) -> None:
+def write_key(
+    w: BytesWriter, key: bytes, value: object, expire_at: i64, idle: i64, frequency: i64, compress: bool
+) -> None:
     """One key with what belongs to it; `expire_at` 0: never, `idle` (seconds) and `frequency` -1: not kept."""
     if expire_at > 0:
         w.append(EXPIRETIME_MS)

@@ -1,4 +1,6 @@
-"""The replication backlog: the last bytes of the stream, from which a replica that was away for a while is brought up to date."""
+"""The replication backlog: the last bytes of the stream, from which a replica that was away for a while is brought up
+to date.
+"""
 
 from collections import deque
 from typing import final

@@ -1,7 +1,8 @@
 """The stream that a primary writes: effects of commands, with SELECT where the database changes.
 
-What comes from clients as multibulk goes in as slices of what they sent; adjacent slices of one buffer are joined before they are
-cut, so a pipeline of SETs is copied once. At the end of a batch the stream's new bytes go to backlog and replicas.
+What comes from clients as multibulk goes in as slices of what they sent; adjacent slices of one buffer are joined
+before they are cut, so a pipeline of SETs is copied once. At the end of a batch the stream's new bytes go to backlog
+and replicas.
 """
 
 from typing import final
@@ -87,7 +88,9 @@ class Stream(Journal):
         self.spread(data)
 
     def spread(self, data: bytes) -> None:
-        """Give bytes of the stream to backlog and replicas; a replica's own primary's stream is passed on this way too."""
+        """Give bytes of the stream to backlog and replicas; a replica's own primary's stream is passed on this way
+        too.
+        """
         backlog = self.backlog
         if backlog is not None:
             backlog.append(data)

@@ -1,8 +1,9 @@
 """The role: primary or replica, switched at run time; the tasks that belong to it.
 
-As a primary: PSYNC answers with a partial resync from the backlog when history and offset allow, else queues the replica for a
-snapshot; one snapshot serves all replicas that wait when it begins. As a replica: `link` follows the primary and this class keeps
-what survives the link's death (replication ID and offset), so that the next link can continue.
+As a primary: PSYNC answers with a partial resync from the backlog when history and offset allow, else queues the
+replica for a snapshot; one snapshot serves all replicas that wait when it begins. As a replica: `link` follows the
+primary and this class keeps what survives the link's death (replication ID and offset), so that the next link can
+continue.
 """
 
 import os
@@ -17,7 +18,15 @@ from node.persistence.snapshot import Snapshot
 from node.replication.journal import Stream
 from node.replication.link import Follower, PrimaryLink
 from node.replication.state import (
-    ONLINE, RECEIVING, STATES, WAITING, Lineage, Replica, become_replica, count_acked, make_backlog,
+    ONLINE,
+    RECEIVING,
+    STATES,
+    WAITING,
+    Lineage,
+    Replica,
+    become_replica,
+    count_acked,
+    make_backlog,
     mark_online,
 )  # fmt: skip
 from node.session import KIND_REPLICA, Session
@@ -214,8 +223,8 @@ class Replicator(Follower):
             return False
         session.reply.simple(b"CONTINUE " + self.lineage.id if replica.psync2 else b"CONTINUE")
         conn.flush()
-        for block in backlog.since(offset):
-            conn.send(block)
+        for missed in backlog.since(offset):
+            conn.send(missed)
         replica.acked = offset - 1
         self.followers[session.id] = replica
         mark_online(replica, self.stream, self.engine.now_ms)
@@ -259,7 +268,8 @@ class Replicator(Follower):
             if replica.sends_eof:
                 session.reply.raw(b"$EOF:" + mark + b"\r\n")
             session.touch()
-        snapshot = Snapshot(e, {b"repl-stream-db": b"0", b"repl-id": self.lineage.id, b"repl-offset": b"%d" % stream.offset})
+        position = {b"repl-id": self.lineage.id, b"repl-offset": b"%d" % stream.offset}
+        snapshot = Snapshot(e, {b"repl-stream-db": b"0", **position})
         e.snapshots = snapshot
         whole: list[bytes] = []
         needs_length = any(not r.sends_eof for r in replicas)
@@ -285,7 +295,7 @@ class Replicator(Follower):
 
     async def _let_drain(self, replicas: list[Replica]) -> None:
         self.engine.loop.settle()
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         while True:
             slow = [c for r in replicas if (c := r.session.conn) is not None and c.unsent_bytes > HELD_BACK]
             if not slow:
@@ -427,7 +437,9 @@ class Replicator(Follower):
         e.loop.settle()
 
     def _keep_backlog(self) -> None:
-        """The backlog has the size of the settings, and is given up when no replica came for repl-backlog-ttl seconds."""
+        """The backlog has the size of the settings, and is given up when no replica came for repl-backlog-ttl
+        seconds.
+        """
         settings, now = self.engine.settings, self.engine.now_ms
         backlog = self.stream.backlog
         if backlog is None:
@@ -480,7 +492,8 @@ class Replicator(Follower):
         if e.settings.min_replicas_to_write:
             fields.append(("min_slaves_good_slaves", str(self.good_replicas)))
         for i, (address, port, state, acked, lag) in enumerate(shown):
-            fields.append((f"slave{i}", f"ip={address},port={port},state={state},offset={acked},lag={lag},type=replica"))
+            shown_as = f"ip={address},port={port},state={state},offset={acked},lag={lag},type=replica"
+            fields.append((f"slave{i}", shown_as))
         backlog = stream.backlog
         fields += [
             ("master_failover_state", "no-failover"),

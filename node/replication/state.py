@@ -47,7 +47,9 @@ class Replica:
 
 @final
 class Lineage:
-    """Which history this node has: `id` now, and `previous_id` up to `previous_end` (exclusive), from before a failover."""
+    """Which history this node has: `id` now, and `previous_id` up to `previous_end` (exclusive), from before a
+    failover.
+    """
 
     id: bytes
     previous_id: bytes
