@@ -1,8 +1,8 @@
 """The decimal digits that Valkey prints for a double: Grisu2, which one time in a thousand is not the shortest.
 
-Python's `repr` always finds the shortest digits; replies and DUMP payloads have to agree with Valkey's in every byte, so
-the digits are found its way. Source: F. Loitsch, "Printing Floating-Point Numbers Quickly and Accurately with Integers",
-2010, section 5; powers of ten in steps of 10**8 from 10**-348, scaled products with exponents from -60 to -32.
+Python's `repr` always finds the shortest digits; replies and DUMP payloads have to agree with Valkey's in every byte,
+so the digits are found its way. Source: F. Loitsch, "Printing Floating-Point Numbers Quickly and Accurately with
+Integers", 2010, section 5; powers of ten in steps of 10**8 from 10**-348, scaled products with exponents -60 to -32.
 """
 
 import math
