@@ -12,7 +12,7 @@ unseen.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, final
 
 from mypy_extensions import i64
 
@@ -39,6 +39,7 @@ def everywhere(kind: bytes, name: bytes) -> bool:
     return kind == PATTERN or name.startswith((b"__keyspace@", b"__keyevent@"))
 
 
+@final
 class Channels(Desk):
     """What a client is subscribed to. `write` gets bytes for it, `settled` is called when a change is complete."""
 
@@ -265,6 +266,7 @@ class Channels(Desk):
             up.close()
 
 
+@final
 class Monitors(Desk):
     """MONITOR on every shard at once, for one client."""
 

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 from cluster.catalog.keys import KeysError, key_positions
 from cluster.resp.encode import encode_request
@@ -48,7 +48,6 @@ _ENDS_MULTI: Final = frozenset([b"exec", b"discard", b"multi", b"watch", b"quit"
 _CONTAINERS: Final = frozenset([b"acl", b"module"])
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Client(Peer):
     """One client of the proxy; `local` is left to proxy.commands."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 from cluster.resp.encode import encode_request
 from proxy import session as sessions
@@ -21,7 +21,7 @@ from proxy.transaction import Transaction
 _SHARED: Final = b"its effect would fall on other clients of the same connection"
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@final
 class FullClient(Client):
     """A client with all of its commands."""
 
@@ -180,6 +180,7 @@ def _select(c: FullClient, plan: Plan, args: list[bytes], raw: bytes) -> None:
     c.occupy(p, line)
 
 
+@final
 class Selection:
     """Takes the node's answer to SELECT."""
 
@@ -364,6 +365,7 @@ def _watch(c: FullClient, plan: Plan, args: list[bytes], raw: bytes) -> None:
     c.occupy(p, line)
 
 
+@final
 class Watched:
     """Takes the node's answer to WATCH: from then on the line may not be repaired."""
 

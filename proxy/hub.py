@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 from cluster.version import KVORUM_VERSION, REDIS_VERSION, SERVER_NAME, VALKEY_VERSION
 from proxy.allowlist import Allowlist
@@ -20,7 +20,7 @@ IDLE_CHECK: Final = 1.0  # seconds between looks at idle clients
 HANDSHAKE_SECONDS: Final = 10.0
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@final
 class Hub:
     """`draw` gives random numbers, `started` is on the clock of `fleet.now`, `noted` hears of refused logins."""
 

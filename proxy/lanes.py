@@ -14,9 +14,9 @@ READONLY, CLUSTERDOWN …), or it only reads. Any other whose connection is lost
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 from cluster.loop import Loop
 from cluster.resp.encode import encode_request
@@ -34,6 +34,7 @@ CONNECT_TIMEOUT: Final = 2.0
 CLIENT_NAME: Final = b"kvorum-proxy"
 
 
+@final
 class Place:
     """A shard as the proxy sees it: its name and the address of its primary, None when nobody knows one."""
 
@@ -42,6 +43,7 @@ class Place:
         self.address = address
 
 
+@final
 class LaneSet:
     """The lanes to all shards for one protocol version and database; `by_slot` is changed in place as slots move."""
 
@@ -59,7 +61,7 @@ class LaneSet:
         self.by_slot = [nobody] * SLOTS
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@final
 class Fleet:
     """All shards of the service and the lanes to them."""
 
@@ -191,6 +193,7 @@ class Fleet:
                 lane.shut()
 
 
+@final
 class Lane(Desk):
     """See the module's text."""
 

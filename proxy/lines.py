@@ -8,9 +8,9 @@ repaired: its transaction is answered as one whose keys have changed.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 from proxy import texts
 from proxy.lanes import BACKOFF_FIRST, BACKOFF_MOST, CONNECT_TIMEOUT, MAX_TRIES, Fleet, abort_text, prelude
@@ -22,6 +22,7 @@ IDLE_MOST: Final = 32  # connections kept for each shard, protocol version and d
 IDLE_SECONDS: Final = 60.0
 
 
+@final
 class Idle:
     """A connection that waits for its next use."""
 
@@ -33,7 +34,7 @@ class Idle:
         self.since = since
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@final
 class Pool(Desk):
     """Idle private connections, and the lines in use, which it ticks."""
 
@@ -98,7 +99,7 @@ class Pool(Desk):
             one.up.close()
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@final
 class Line(Desk):
     """One private connection; see the module's text."""
 

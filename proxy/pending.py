@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Final, final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 from cluster.loop import Conn, Loop
 
@@ -114,7 +114,6 @@ class Join:
             self.whole.finish(self.merge(self.replies))
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Peer(Conn):
     """A client's connection, as far as the order of its replies goes."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+from typing import final
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 from cluster.loop import Conn, Loop
 from cluster.resp.errors import ProtocolError
@@ -14,7 +15,6 @@ from proxy.skipper import ReplySkipper
 _READ_SIZE: i64 = 64 * 1024
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Desk:
     """Who owns an upstream: takes what is not plain routine."""
 
@@ -33,7 +33,7 @@ class Desk:
         raise NotImplementedError
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
+@final
 class Upstream(Conn):
     """A pipelined connection to the node at `address`; writes are buffered while it is still being established."""
 
