@@ -44,6 +44,11 @@ def answer(words: list[str]) -> bytes:
             return b":0\r\n"
         case ["KVORUM", "TOPOLOGY", "GET", _]:
             return topology()
+        case ["KVORUM", "TOPOLOGY", "SET", record]:
+            told = CONFIG.parent / "announced.new"
+            told.write_text(record)
+            told.rename(CONFIG.parent / "announced.json")
+            return b"+OK\r\n"
         case ["KVORUM", "PROCESS-DEAD", node]:
             with (CONFIG.parent / "told").open("a") as told:
                 told.write(f"{node}\n")

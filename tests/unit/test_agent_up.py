@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import trio
+from msgspec.structs import replace
 
 from cluster.agent import report
 from cluster.agent import up as up_module
@@ -26,7 +27,7 @@ from cluster.agent.ports import PortError
 from cluster.agent.prepare import prepare
 from cluster.agent.up import Agent, StartError
 from cluster.blueprint import Blueprint, parse, with_ports
-from cluster.topology import from_json, to_json, with_primary
+from cluster.topology import Topology, from_json, to_json, with_primary
 
 FAKE = Path(__file__).with_name("fake_process.py")
 FIRST = random.randrange(10_000, 30_000, 20)  # away from the ports that a house on this machine has
@@ -167,6 +168,27 @@ async def test_a_dead_primary_waits_for_its_successor(fakes: None, home: Home, b
 
     assert from_json(home.topology("cache").read_bytes()) == promoted
     assert prepare(blueprint, home, FIRST).deployment.topologies["cache"] == promoted
+
+
+async def test_addresses_of_an_earlier_run_are_corrected(fakes: None, home: Home, blueprint: Blueprint) -> None:
+    """The sentinels' record is newer but has a node where it no longer is: they get one that is newer still."""
+    watcher = Watcher()
+    topology = prepare(blueprint, home, FIRST).deployment.topologies["cache"]
+    (shard,) = topology.shards
+    moved = tuple(replace(node, port=node.port + 1000) for node in topology.nodes)
+    (home.folder / "promoted.json").write_bytes(to_json(Topology("cache", (replace(shard, epoch=9),), moved)))
+    told = home.process("sentinel", "sentinel-1") / "announced.json"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(up_module.up, blueprint, home, watcher, FIRST)
+        await watcher.until("all ready")
+        with trio.fail_after(20):
+            while not told.exists():  # noqa: ASYNC110 - a file tells nobody
+                await trio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    right = Topology("cache", (replace(shard, epoch=10),), topology.nodes)
+    assert from_json(told.read_bytes()) == right
+    assert from_json(home.topology("cache").read_bytes()).nodes == topology.nodes
 
 
 async def test_a_process_that_does_not_start(fakes: None, home: Home, blueprint: Blueprint) -> None:
