@@ -4,6 +4,9 @@ import random
 
 import pytest
 
+from node.commands.zset_common import score_argument
+from node.errors import CommandError
+from node.numbers import NotANumber, parse_double
 from node.types import zset
 from node.types.zblocks import SortedBlocks
 from node.types.zset import ZSet, from_listpack, from_scores
@@ -138,3 +141,19 @@ def test_changes_of_a_copy_stay_its_own() -> None:
         z.put(b"n%d" % n, 5.0)
 
     _check(twin, model)
+
+
+def test_plain_scores_are_read_exactly() -> None:
+    """The quick way to read a score gives the double that the general parser gives, or leaves it to that."""
+    chance = random.Random(3)
+    texts = ["0", "-0", "-0.0", ".5", "5.", "-.5", "-", ".", "-.", "007", "1.2.3", "--5", "1e5", " 5", "5 ", "+5", "0.1"]
+    texts += [f"{chance.uniform(-(10**6), 10**6):.{places}f}" for places in range(10) for _ in range(200)]
+    texts += [str(chance.randrange(-(10**14), 10**15)) for _ in range(500)]
+    for text in texts:
+        try:
+            expected = repr(parse_double(text.encode()))
+        except NotANumber:
+            with pytest.raises(CommandError):
+                score_argument(text.encode())
+            continue
+        assert repr(score_argument(text.encode())) == expected
