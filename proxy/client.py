@@ -375,6 +375,13 @@ class Client(Peer):
         for index, shard in enumerate(shards):
             self.part(join, index, raw, NO_SLOT, shard, safe)
 
+    def ask_all(self, request: bytes, merge: Callable[[list[bytes]], bytes]) -> None:
+        """Ask all shards on the proxy's own behalf: `merge` gets the replies, and what it returns goes to nobody."""
+        shards = self.fleet.active() or [0]
+        join = Join(Pending(None, b"", NO_SLOT, True), len(shards), merge)
+        for index, shard in enumerate(shards):
+            self.part(join, index, request, NO_SLOT, shard, True)
+
     def part(self, join: Join, index: int, request: bytes, slot: i64, shard: i64, safe: bool) -> None:
         """Send one part of a command."""
         p = Pending(None, request, slot, safe)

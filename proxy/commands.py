@@ -17,6 +17,7 @@ from proxy.pending import Pending
 from proxy.routing import Plan
 from proxy.session import REPLY_OFF, REPLY_ON, REPLY_SKIP
 from proxy.transaction import Transaction
+from proxy.waiting import begin_wait
 
 _SHARED: Final = b"its effect would fall on other clients of the same connection"
 
@@ -212,6 +213,11 @@ def _no_cluster(c: FullClient, plan: Plan, args: list[bytes], raw: bytes) -> Non
 
 def _shared(c: FullClient, plan: Plan, args: list[bytes], raw: bytes) -> None:
     c.answer(texts.not_here(plan.name, _SHARED))
+
+
+def _wait(c: FullClient, plan: Plan, args: list[bytes], raw: bytes) -> None:
+    if not c.hold(plan, args, raw):
+        begin_wait(c, args)
 
 
 def _config(c: FullClient, plan: Plan, args: list[bytes], raw: bytes) -> None:
@@ -463,8 +469,8 @@ _HANDLERS: Final[dict[bytes, Handler]] = {
     b"randomkey": _randomkey,
     b"info": _info,
     b"pubsub": _pubsub,
-    b"wait": _shared,
-    b"waitaof": _shared,
+    b"wait": _wait,
+    b"waitaof": _wait,
     b"script": _shared,
     b"readonly": _no_cluster,
     b"readwrite": _no_cluster,

@@ -33,6 +33,7 @@ class Hub:
     peers: dict[int, Peer]
     sessions: dict[int, Session]
     subscribers: dict[int, Channels]
+    waits: dict[int, Callable[[float], None]]  # what ticks the WAIT of a client
     good_dbs: set[int]
     max_clients: i64
     timeout: float  # seconds of silence after which a client is closed; 0: never
@@ -59,6 +60,7 @@ class Hub:
         self.peers = {}
         self.sessions = {}
         self.subscribers = {}
+        self.waits = {}
         self.good_dbs = {0}
         self.max_clients = 10000
         self.timeout = 0.0
@@ -99,6 +101,8 @@ class Hub:
         """What time brings: reconnects, expired waits, idle clients."""
         self.fleet.tick(now)
         self.pool.tick()
+        for wait in list(self.waits.values()):
+            wait(now)
         for channels in list(self.subscribers.values()):
             channels.tick()
         if now - self._idle_checked >= IDLE_CHECK:

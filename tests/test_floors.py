@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,8 +42,8 @@ FLOORS: dict[str, list[set[str]]] = {
     "proxy": [
         set(),
         {
-            "listener", "upstream", "lanes", "lines", "channels", "hub", "client", "commands", "control", "server",
-            "__main__",
+            "__main__", "channels", "client", "commands", "control", "hub", "lanes", "lines", "listener",
+            "server", "upstream", "waiting",
         },
     ],
 }  # fmt: skip
@@ -83,6 +84,7 @@ class Module:
                 yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
 
 
+@functools.cache
 def load(root: Path) -> dict[str, Module]:
     """All modules of the rooms under `root`, by name."""
     paths = [path for room in ROOMS for path in sorted((root / room).rglob("*.py"))]

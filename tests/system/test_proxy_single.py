@@ -87,6 +87,19 @@ def test_protocols_do_not_mix(shared: Rig) -> None:
         assert three.reply() == b"$-1\r\n"
 
 
+def test_wait_holds_up_nobody_else(shared: Rig) -> None:
+    """WAIT answers once the replica has the client's write; one that cannot be met ends at its timeout, alone."""
+    with shared.wire() as wire, shared.wire() as other:
+        wire.raw(command("SET", "w", 1) + command("WAIT", 1, 10000) + command("PING"))
+        assert [wire.reply() for _ in range(3)] == [b"+OK\r\n", b":1\r\n", b"+PONG\r\n"]
+        wire.send("WAIT", 9, 1500)
+        for n in range(100):
+            assert other.ask("SET", "x", n) == b"+OK\r\n"
+        assert wire.reply() == b":1\r\n"
+        assert wire.ask("WAIT", "x", 1) == b"-ERR value is not an integer or out of range\r\n"
+        assert wire.ask("WAIT", 1, -1) == b"-ERR timeout is negative\r\n"
+
+
 def test_a_transaction_that_a_node_refuses_says_why(shared: Rig) -> None:
     """What a node refuses while queueing comes as EXECABORT with the reason."""
     with shared.wire() as wire:
