@@ -10,7 +10,7 @@ from sentinel.state import Address, Shard
 
 CHANNEL: Final = "__sentinel__:hello"
 MAX_HELLO: Final = 2048
-_EPOCH_MAX: Final = 2**62
+MAX_EPOCH: Final = 2**62  # far above any count of failovers, and safe to add to in 64 bits
 
 
 def write_hello(shard: Shard, me: Address) -> str:
@@ -41,4 +41,4 @@ def read_hello(data: bytes) -> Hello | None:
 
 
 def _number(text: str) -> int:
-    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) and int(text) < _EPOCH_MAX else -1
+    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) and int(text) < MAX_EPOCH else -1

@@ -164,4 +164,7 @@ def topology_came(shard: Shard, event: TopologyCame, now: float) -> tuple[Shard,
     if event.epoch > shard.config_epoch:
         shard, more = adopt(shard, event.primary, event.epoch, f"topology epoch {event.epoch}", now)
         actions += more
+    if event.epoch == shard.config_epoch:  # a node whose address has changed is no member under the old one
+        kept = {a: n for a, n in shard.nodes.items() if a in event.members or a == shard.primary}
+        shard = replace(shard, nodes=kept)
     return shard, actions

@@ -17,7 +17,7 @@ from cluster.topology import Topology, TopologyError, from_json, merge, to_json
 from sentinel import events
 from sentinel.events import AskPeers, Event
 from sentinel.health import INFO_PERIOD
-from sentinel.hello import CHANNEL, write_hello
+from sentinel.hello import CHANNEL, MAX_EPOCH, write_hello
 from sentinel.info import parse_info
 from sentinel.learn import HELLO_PERIOD
 from sentinel.state import Address, Peer, Shard
@@ -54,6 +54,21 @@ class Owner(Protocol):
         """User and password for other sentinels."""
 
 
+def is_member(topology: Topology | None, shard: str, address: Address, node_id: str) -> bool:
+    """Is this process one of the shard's nodes: by its id, by its address when it has none, or is no record kept?
+
+    An address that a node once had may have passed to a stranger: another shard's node, or somebody's own server. What
+    it says is no news of our shard, and it must never be told to follow our primary.
+    """
+    record = topology.shard(shard) if topology is not None else None
+    if topology is None or record is None:
+        return True
+    if not node_id:
+        node = topology.at(*address)
+        node_id = node.id if node is not None else ""
+    return node_id in record.members()
+
+
 class Probe:
     """What the probes of nodes and peers have in common: connect, run the jobs, report, and again."""
 
@@ -81,18 +96,16 @@ class Probe:
     ) -> None:
         """Stay connected for as long as the probe lives; `report` hears True, or the error that ended a connection."""
         while True:
-            worked = False
+            began = self.owner.now()
             try:
-                link = await connect()
-                async with link:
-                    worked = True
+                async with await connect() as link:
                     report(True)
                     await _together(jobs(link))
             except* LinkError as group:
                 report(_first(group))
             except* OSError as group:
                 report(LinkError(str(group)))
-            if not worked:
+            if self.owner.now() - began < period():
                 await trio.sleep(period())
 
     async def _every(self, seconds: Callable[[], float], job: Callable[[], Awaitable[object]]) -> None:
@@ -186,7 +199,14 @@ class NodeProbe(Probe):
     _period = _rules_period
 
     async def _connect(self) -> Link:
-        return await self._open("cmd")
+        """Connect and ask who is there: a stranger at the address is as good as nobody, and must be told nothing."""
+        link = await self._open("cmd")
+        try:
+            await self._info(link)
+        except BaseException:
+            await link.aclose()
+            raise
+        return link
 
     async def _connect_listener(self) -> Link:
         return await self._open("pubsub")
@@ -220,7 +240,7 @@ class NodeProbe(Probe):
         self.link = link
         return [
             lambda: self._every(self._rules_period, lambda: self._ping(link)),
-            lambda: self._every(lambda: INFO_PERIOD, lambda: self._info(link)),
+            lambda: self._inform_forever(link),
             lambda: self._greet_forever(lambda: self._publish(link)),
             lambda: self._push_forever(link),
             lambda: _notice_end(link),
@@ -231,13 +251,22 @@ class NodeProbe(Probe):
         reply = await link.call("PING")
         self.owner.apply(self.name, events.Answered(self.address, _is_alive(reply)))
 
+    async def _inform_forever(self, link: Link) -> None:
+        while True:
+            await trio.sleep(INFO_PERIOD)
+            await self._info(link)
+
     async def _info(self, link: Link) -> None:
         asked_at = self.owner.now()
         self._report_info(await link.call("INFO"), asked_at)
 
     def _report_info(self, reply: Reply, asked_at: float) -> None:
-        if isinstance(reply, bytes):
-            self.owner.apply(self.name, events.InfoCame(self.address, parse_info(reply), asked_at))
+        if not isinstance(reply, bytes):
+            return
+        info = parse_info(reply)
+        if not is_member(self.owner.topology_of(self.name), self.name, self.address, info.node_id):
+            raise LinkRefused(f"{self.address} belongs to another process now")
+        self.owner.apply(self.name, events.InfoCame(self.address, info, asked_at))
 
     def _shard(self) -> Shard:
         shard = self.owner.shards.get(self.name)
@@ -253,9 +282,9 @@ class NodeProbe(Probe):
         async def listen() -> None:
             await link.subscribe(CHANNEL)
             while True:
-                kind, _channel, payload = (await link.push())[:3]
-                if kind == b"message" and isinstance(payload, bytes):
-                    self.owner.heard(payload)
+                message = await link.push()
+                if message[0] == b"message" and isinstance(message[-1], bytes):
+                    self.owner.heard(message[-1])
 
         async def stay() -> None:  # a silent connection may be dead; genuine and our nodes answer PING here too
             await link.call("PING")
@@ -315,7 +344,7 @@ class PeerProbe(Probe):
             return
         if isinstance(reply, list) and len(reply) == 3 and not isinstance(reply[2], ReplyError):
             down, leader, epoch = reply
-            if isinstance(leader, bytes) and isinstance(epoch, int):
+            if isinstance(leader, bytes) and isinstance(epoch, int) and 0 <= epoch <= MAX_EPOCH:
                 asked = question.epoch if question.candidate != "*" else 0
                 answer = events.PeerAnswered(self.peer, asked, down == 1, leader.decode("latin-1"), epoch)
                 self.owner.apply(name, answer)

@@ -12,6 +12,7 @@ from cluster.options import OptionError, glob
 from cluster.topology import TopologyError, from_json, to_json
 from sentinel import answers, events
 from sentinel.choose import choose
+from sentinel.hello import MAX_EPOCH
 from sentinel.quorum import usable, voters, votes_needed
 from sentinel.rows import HELP
 from sentinel.session import CommandError, Handler, Server, Session, text
@@ -85,7 +86,7 @@ def _is_down(server: Server, session: Session, args: list[bytes]) -> None:
     if shard is not None:
         candidate = text(args[5])
         down = int(shard.primary_node.down_since is not None)
-        if candidate != "*":
+        if candidate != "*" and epoch <= MAX_EPOCH:
             server.engine.apply(shard.name, events.VoteRequested(candidate[:40], epoch))
             shard = server.engine.shards[shard.name]
             leader, leader_epoch = shard.leader, shard.leader_epoch

@@ -281,6 +281,18 @@ def test_a_failover_in_progress_is_overtaken_by_a_newer_configuration() -> None:
     shard.check_invariants()
 
 
+def test_a_topology_says_who_the_members_are() -> None:
+    """A node that has moved is known by its new address alone; a record of an older epoch drops and changes nothing."""
+    moved = Address("127.0.0.1", 7103)
+    settled = replace(shard_with(), config_epoch=2, seen_epoch=2)
+    shard, actions = learn.topology_came(settled, events.TopologyCame(B, (B, A, moved), 3), NOW)
+    assert (shard.primary, shard.config_epoch, set(shard.nodes)) == (B, 3, {A, B, moved})
+    assert "+switch-master" in names(actions)
+    same, _ = learn.topology_came(shard, events.TopologyCame(A, (A, B, C), 1), NOW)
+    assert same.primary == B
+    assert moved in same.nodes
+
+
 def test_peers_that_move_or_take_over_an_address() -> None:
     """An id that speaks from elsewhere has moved; an address with a new id belongs to the new one alone."""
     shard, actions = learn.hello_came(shard_with(), hello_from(P1, A, 0, port=9999), NOW)
