@@ -364,6 +364,8 @@ class Dispatcher(Executor):
         assert entry is not None
         if entry.first_key > 0:
             self.engine.slot = key_slot(args[entry.first_key])
+        if self.engine.snapshots.active and entry.write:
+            self._warn_snapshots(session, entry, args)
         self.invoke(session, entry, args, b"", -1, 0)
 
     def recheck(self, session: Session, args: list[bytes]) -> bytes | None:

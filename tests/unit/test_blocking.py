@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from cluster.slots import key_slot
 from node.blocking import Blocking, Waiter
 from node.errors import CommandError
 from node.lifecycle import build_engine
-from node.ports import Journal
+from node.ports import Journal, Snapshots
 from node.session import Session
 from node.settings import new_settings
 from node.waiting import deadline_of, drop_waiter, expire_due, next_deadline, release_all, unblock
@@ -88,6 +89,29 @@ def test_a_chain_of_moves(node: Node) -> None:
     assert node.heard(2) == b"*2\r\n$1\r\nc\r\n*1\r\n$1\r\nx\r\n"
     assert node.journal.lines == [b"LPUSH a x", b"LMOVE a b LEFT RIGHT", b"RPOPLPUSH b c", b"LPOP c 1"]
     assert node.engine.stores[0].count() == 0
+
+
+class Watcher(Snapshots):
+    """A snapshot that notes which slots are about to change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active = True
+        self.slots: list[int] = []
+
+    def before_write(self, dbid: int, slot: int) -> None:
+        """Note the slot."""
+        self.slots.append(slot)
+
+
+def test_snapshots_are_told_before_a_served_command_writes(node: Node) -> None:
+    """A running snapshot hears of every key that a woken or a queued command changes."""
+    node.run(0, "BLMOVE a b LEFT RIGHT 0")
+    node.engine.snapshots = watcher = Watcher()
+
+    node.run(1, "LPUSH a x")
+
+    assert watcher.slots == [key_slot(key) for key in (b"a", b"a", b"b")]
 
 
 def test_only_the_wanted_type_serves(node: Node) -> None:
