@@ -15,7 +15,7 @@ from node.engine import Engine
 from node.errors import CommandError
 from node.keyspace import Value
 from node.numbers import I64_MAX, LongDouble, NotANumber, parse_long_double
-from node.session import Session
+from node.session import REPLY_OFF, Session
 
 UNBLOCKED: Final = b"UNBLOCKED client unblocked via CLIENT UNBLOCK"
 ROLE_CHANGED: Final = b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
@@ -91,7 +91,10 @@ def _release(e: Engine, waiter: Waiter) -> None:
     s.waiter = None
 
 
-def _go_on(s: Session) -> None:
+def _go_on(s: Session, mark: i64) -> None:
+    """Send what was written from `mark` on, unless the client wants no replies, and read its next requests."""
+    if s.reply_mode == REPLY_OFF and len(s.reply.out) > mark:
+        s.reply.out.truncate(mark)
     conn = s.conn
     if conn is not None and not s.blocked:
         conn.touch()
@@ -128,13 +131,14 @@ def resume(e: Engine, s: Session) -> None:
     waiter = s.waiter
     assert isinstance(waiter, Waiter)
     _release(e, waiter)
+    mark: i64 = len(s.reply.out)
     e.executor.call(s, waiter.args)
     again = s.waiter
     if isinstance(again, Waiter) and again.deadline != waiter.deadline:
         e.blocking.remove(again)  # the time counts from when it blocked first
         again.deadline = waiter.deadline
         e.blocking.add(again)
-    _go_on(s)
+    _go_on(s, mark)
 
 
 def next_deadline(e: Engine) -> i64:
@@ -147,8 +151,9 @@ def expire_due(e: Engine) -> None:
     for waiter in e.blocking.due(e.now_ms):
         if e.blocking.holds(waiter):
             _release(e, waiter)
+            mark: i64 = len(waiter.session.reply.out)
             waiter.answer(waiter.session)
-            _go_on(waiter.session)
+            _go_on(waiter.session, mark)
 
 
 def unblock(e: Engine, s: Session, error: bytes = b"") -> bool:
@@ -157,12 +162,13 @@ def unblock(e: Engine, s: Session, error: bytes = b"") -> bool:
     if not isinstance(waiter, Waiter):
         return False
     _release(e, waiter)
+    mark: i64 = len(s.reply.out)
     if error:
         e.stats.count_error(error)
         s.reply.error(error)
     else:
         waiter.answer(s)
-    _go_on(s)
+    _go_on(s, mark)
     return True
 
 

@@ -10,7 +10,7 @@ from node.blocking import Blocking, Waiter
 from node.errors import CommandError
 from node.lifecycle import build_engine
 from node.ports import Journal, Snapshots
-from node.session import Session
+from node.session import REPLY_OFF, Session
 from node.settings import new_settings
 from node.waiting import deadline_of, drop_waiter, expire_due, next_deadline, release_all, unblock
 
@@ -177,6 +177,21 @@ def test_unblock_and_hang_up(node: Node) -> None:
     assert node.heard(1) == b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n"
     assert node.heard(2) == b""
     assert node.run(3, "LLEN k") == b":1\r\n"
+
+
+def test_a_silent_client_gets_no_late_reply(node: Node) -> None:
+    """After CLIENT REPLY OFF neither an element nor a timeout is answered, and the element is taken all the same."""
+    node.run(0, "BLPOP k 0")
+    node.run(1, "BLPOP j 1")
+    for number in (0, 1):
+        node.sessions[number].reply_mode = REPLY_OFF
+
+    node.run(2, "LPUSH k a")
+    node.engine.now_ms = START + 2000
+    expire_due(node.engine)
+
+    assert [node.heard(0), node.heard(1)] == [b"", b""]
+    assert node.run(2, "EXISTS k j") == b":0\r\n"
 
 
 def test_a_new_replica_releases_everybody(node: Node) -> None:
