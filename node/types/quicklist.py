@@ -75,6 +75,7 @@ class List(Value):
             if self.packed or head.accepts(len(value)):
                 self.weight += head.push_left(value)
                 return
+            head.seal()  # an inner node need not keep room to grow
         node = _node_of(value)
         self.weight += node.size()
         self.nodes.insert(0, node)
@@ -87,7 +88,7 @@ class List(Value):
             if self.packed or tail.accepts(len(value)):
                 self.weight += tail.push_right(value)
                 return
-            tail.seal()  # an inner node need not keep room to grow
+            tail.seal()
         node = _node_of(value)
         self.weight += node.size()
         self.nodes.append(node)
