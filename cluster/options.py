@@ -361,14 +361,19 @@ def quote(word: bytes) -> bytes:
 
 
 def glob(pattern: bytes) -> re.Pattern[bytes]:
-    r"""Compile a glob of Valkey's (`*`, `?`, `[a-z]`, `[^a]`, `\` escapes) for names in any case."""
+    r"""Compile a glob of Valkey's (`*`, `?`, `[a-z]`, `[^a]`, `\` escapes) for names in any case.
+
+    What stands between two stars is matched where it first occurs and not tried again, so no pattern takes long.
+    """
+    pieces: list[bytes] = []
     out = bytearray()
     i = 0
     while i < len(pattern):
         c = pattern[i : i + 1]
         i += 1
         if c == b"*":
-            out += b".*"
+            pieces.append(bytes(out))
+            out.clear()
         elif c == b"?":
             out += b"."
         elif c == b"[":
@@ -384,7 +389,9 @@ def glob(pattern: bytes) -> re.Pattern[bytes]:
                 c = pattern[i : i + 1]
                 i += 1
             out += re.escape(c)
+    middle = b"".join(b"(?>.*?" + piece + b")" for piece in pieces[1:] if piece)
+    whole = pieces[0] + middle + b".*" + out if pieces else bytes(out)
     try:
-        return re.compile(bytes(out), re.IGNORECASE | re.DOTALL)
+        return re.compile(whole, re.IGNORECASE | re.DOTALL)
     except re.error:
         return re.compile(re.escape(pattern), re.IGNORECASE)
