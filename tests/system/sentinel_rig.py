@@ -44,11 +44,14 @@ class Rig:
     sentinels: list[Server] = field(default_factory=list)
     genuine: int = 0
     topology: Topology | None = None
+    password: str | None = None
 
     def node_client(self, node: Server) -> redis.Redis:
         """A client that gives up soon, for nodes that may be stopped."""
         once = Retry(NoBackoff(), 0)
-        return node.client(socket_timeout=0.5, socket_connect_timeout=0.5, retry=once, decode_responses=True)
+        return node.client(
+            socket_timeout=0.5, socket_connect_timeout=0.5, retry=once, password=self.password, decode_responses=True
+        )
 
     def sentinel_client(self, number: int) -> redis.Redis:
         """A client of a sentinel."""
@@ -144,6 +147,8 @@ class Rig:
                 f"sentinel monitor {NAME} 127.0.0.1 {primary.port} {(ours + genuine) // 2 + 1}",
                 f"sentinel down-after-milliseconds {NAME} {down_after_ms}",
             ]
+            if self.password is not None:
+                lines.append(f"sentinel auth-pass {NAME} {self.password}")
             if self.topology is not None and number < ours:
                 (folder / "topology.json").write_bytes(to_json(self.topology))
                 lines.append(f"topology-file {folder / 'topology.json'}")
@@ -214,19 +219,21 @@ def rig(
     genuine: int = 0,
     down_after_ms: int = 5000,
     topology: bool = False,
+    password: str | None = None,
     start_node: Callable[..., Server] = start_genuine_node,
 ) -> Iterator[Rig]:
     """A primary, two replicas and their sentinels, settled; everything ends with the block."""
-    made = Rig(folder)
+    made = Rig(folder, password=password)
+    login = ["--requirepass", password, "--primaryauth", password] if password is not None else []
     try:
-        made.nodes.append(start_node(folder))
+        made.nodes.append(start_node(folder, *login))
         for _ in range(2):
-            made.nodes.append(start_node(folder, "--replicaof", "127.0.0.1", str(made.nodes[0].port)))
+            made.nodes.append(start_node(folder, *login, "--replicaof", "127.0.0.1", str(made.nodes[0].port)))
         if topology:
             made.make_topology()
         made.start_sentinels(ours, genuine, down_after_ms)
         wait_for(made.is_settled, "sentinels, replicas and links to be settled")
-        client = made.nodes[0].client()
+        client = made.nodes[0].client(password=password)
         client.set("before", "failover")
         assert client.wait(2, 10000) == 2
         client.close()

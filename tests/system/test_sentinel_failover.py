@@ -131,6 +131,16 @@ def test_a_mixed_set_agrees(tmp_path: Path, ours: int, genuine: int) -> None:
         follow(group, other, new)
 
 
+def test_nodes_that_ask_for_a_password(tmp_path: Path) -> None:
+    """Sentinels log in with auth-pass, promote and reconfigure, and no log of theirs holds the password."""
+    with rig(tmp_path, password="hunter2-hunter2") as group:
+        group.nodes[0].kill()
+        new = group.wait_for_failover(group.nodes[0])
+        (other,) = [n for n in group.nodes[1:] if n is not new]
+        follow(group, other, new)
+        assert "hunter2" not in "".join(s.log.read_text() for s in group.sentinels)
+
+
 def start_known_node(folder: Path, *directives: str) -> Server:
     """A node of ours that has the next id of the topology."""
     number = len(list(folder.glob("node-*"))) + 1

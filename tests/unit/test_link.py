@@ -1,10 +1,13 @@
 """The RESP client: order of replies, push messages, limits, timeouts and how connections end."""
 
+import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import trio
 import trio.testing
+import trustme
 
 from cluster.link import (
     Link,
@@ -218,4 +221,28 @@ async def test_a_silent_peer_times_out() -> None:
         port = await serve(nursery, handler)
         with pytest.raises(LinkTimeout):
             await open_link("127.0.0.1", port, password="p", connect_timeout=0.2)
+        nursery.cancel_scope.cancel()
+
+
+async def test_over_tls_the_certificate_is_verified() -> None:
+    """With the CA the link works and knows its own address; without it, or for another name, it is refused."""
+    ca = trustme.CA()
+    serving, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    ca.issue_cert("localhost").configure_cert(serving)
+    ca.configure_trust(trusting)
+
+    async def handler(stream: trio.SocketStream) -> None:
+        secure = trio.SSLStream(stream, serving, server_side=True)
+        with contextlib.suppress(trio.BrokenResourceError):
+            while await secure.receive_some():
+                await secure.send_all(b"+OK\r\n")
+
+    async with trio.open_nursery() as nursery:
+        port = await serve(nursery, handler)
+        async with await open_link("127.0.0.1", port, tls=trusting, server_name="localhost", password="p") as link:
+            assert await link.call("PING") == b"OK"
+            assert link.local_host == "127.0.0.1"
+        for context, name in ((ssl.create_default_context(), "localhost"), (trusting, "example.org")):
+            with pytest.raises(LinkClosed, match="no TLS"):
+                await open_link("127.0.0.1", port, tls=context, server_name=name)
         nursery.cancel_scope.cancel()
