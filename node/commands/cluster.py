@@ -7,7 +7,7 @@ from mypy_extensions import i64
 from cluster.slots import SLOTS, key_slot
 from cluster.topology import Node, Shard, Topology, TopologyError, from_json, to_json
 from node.engine import Engine, Handler
-from node.errors import CommandError
+from node.errors import NOT_AN_INTEGER, CommandError
 from node.numbers import is_int, to_int
 from node.session import Session
 from node.waiting import redirect_moved
@@ -77,7 +77,9 @@ def keyslot(e: Engine, s: Session, args: list[bytes]) -> None:
 
 
 def _slot(argument: bytes) -> i64:
-    if not is_int(argument) or not 0 <= to_int(argument) < SLOTS:
+    if not is_int(argument):
+        raise CommandError(NOT_AN_INTEGER)
+    if not 0 <= to_int(argument) < SLOTS:
         raise CommandError(b"ERR Invalid slot")
     return to_int(argument)
 
@@ -92,7 +94,7 @@ def getkeysinslot(e: Engine, s: Session, args: list[bytes]) -> None:
     """CLUSTER GETKEYSINSLOT slot count."""
     _topology(e)
     if not is_int(args[2]) or not is_int(args[3]):
-        raise CommandError(b"ERR value is not an integer or out of range")
+        raise CommandError(NOT_AN_INTEGER)
     if not 0 <= to_int(args[2]) < SLOTS or to_int(args[3]) < 0:
         raise CommandError(b"ERR Invalid slot or number of keys")
     s.reply.bulks(e.stores[0].keys_in(to_int(args[2]), to_int(args[3])))
