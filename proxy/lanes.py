@@ -8,7 +8,9 @@ commands of one client on one slot are never executed in another order than they
 between.
 
 A request is sent again only if it surely was not executed: it never left this process whole, the node said so (MOVED,
-READONLY, CLUSTERDOWN …), or it only reads. Any other whose connection is lost is answered with UNKNOWN_OUTCOME.
+READONLY, CLUSTERDOWN …), or it only reads. Any other whose connection is lost has an unknown outcome: the client's
+connection ends there, which is what a lone server's death looks like and what every library knows; `unknown-outcome
+error` has it told by an error instead.
 """
 
 from __future__ import annotations
@@ -78,6 +80,7 @@ class Fleet:
     sets: list[LaneSet]
     password: bytes
     version: bytes  # of the nodes, as they tell it
+    cut_unknown: bool  # a client whose write has an unknown outcome is disconnected instead of told so
     retried: i64
     unknown_outcomes: i64
     expired: i64
@@ -96,6 +99,7 @@ class Fleet:
         self.sets = []
         self.password = password
         self.version = b""
+        self.cut_unknown = True
         self.retried = 0
         self.unknown_outcomes = 0
         self.expired = 0
@@ -402,7 +406,7 @@ class Lane(Desk):
                 self._again(p)
             else:
                 fleet.unknown_outcomes += 1
-                p.finish(texts.UNKNOWN_OUTCOME)
+                p.abandon(texts.UNKNOWN_OUTCOME, fleet.cut_unknown)
         for p in unsent:
             if p.kind != OWN:
                 self._again(p)

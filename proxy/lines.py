@@ -237,13 +237,13 @@ class Line(Desk):
         if self.watching:
             self.p = None
             if self.sent and p in doubtful:
-                p.finish(texts.UNKNOWN_OUTCOME)
+                p.abandon(texts.UNKNOWN_OUTCOME, self.fleet.cut_unknown)
             else:
                 p.finish(b"*-1\r\n" if self.proto == 2 else b"_\r\n")
             return
         if self.sent and p.kind == BATCH and p in doubtful:
             self.p = None
-            p.finish(texts.UNKNOWN_OUTCOME)
+            p.abandon(texts.UNKNOWN_OUTCOME, self.fleet.cut_unknown)
             return
         self.sent = False
         p.rewind()

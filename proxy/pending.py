@@ -34,6 +34,7 @@ class Pending:
     slot: i64  # -1: the command has no key and belongs to the shard `shard`
     shard: i64
     safe: bool  # may be sent again although it may have been executed: it only reads
+    fatal: bool  # its outcome is unknown: the client's connection ends where its reply would be
     muted: bool  # the client has asked for no reply
     tries: i64
     end: i64  # where the request ends in the stream to its upstream
@@ -56,6 +57,7 @@ class Pending:
         self.slot = slot
         self.shard = 0
         self.safe = safe
+        self.fatal = False
         self.muted = False
         self.tries = 0
         self.end = 0
@@ -74,6 +76,16 @@ class Pending:
         self.complaint = b""
         self.asking = False
         self.next_u = None
+
+    def abandon(self, reply: bytes, cut: bool) -> None:
+        """Nobody knows whether it was executed: the client is told by `reply`, or by the end of its connection."""
+        self.join_whole().fatal = cut
+        self.finish(reply)
+
+    def join_whole(self) -> Pending:
+        """The command that this is a part of, or itself."""
+        join = self.join
+        return join.whole if join is not None else self
 
     def finish(self, reply: bytes) -> None:
         """The reply is there: hand it to the client, or to the join that waits for it."""
@@ -165,6 +177,9 @@ class Peer(Conn):
         if self.head is not p:
             p.reply = reply
             return
+        if p.fatal:
+            self.cut()
+            return
         self.out.write(reply)
         self.due -= 1
         self.due_bytes -= len(p.request)
@@ -173,6 +188,9 @@ class Peer(Conn):
             waited = after.reply
             if waited is None:
                 break
+            if after.fatal:
+                self.cut()
+                return
             self.out.write(waited)
             self.due -= 1
             self.due_bytes -= len(after.request)
@@ -184,6 +202,12 @@ class Peer(Conn):
             self.touch()
         if self.waiting:
             self.on_room()
+
+    def cut(self) -> None:
+        """Close once what has been written is sent; all that is still due is as unknown as the command that failed."""
+        self.head = None
+        self.tail = None
+        self.close_after_flush()
 
     def on_room(self) -> None:
         """Called after replies were written while `waiting`."""

@@ -59,6 +59,7 @@ class Proxy:
         self.settings = settings
         self.loop = ProxyLoop()
         self.fleet = Fleet(self.loop, settings.park_timeout, settings.park_bytes, settings.upstream_auth)
+        self.fleet.cut_unknown = settings.cut_unknown
         self.loop.fleet = self.fleet
         self.fleet.now = time.monotonic()
         chance = random.Random()

@@ -29,6 +29,7 @@ ROWS: Final[tuple[Option, ...]] = (
     Option("tcp-backlog", Kind.NUMBER, "511", high=65535, immutable=True),
     Option("park-timeout-ms", Kind.NUMBER, "5000", high=3_600_000),
     Option("park-bytes", Kind.MEMORY, "64mb", high=I64_MAX),
+    Option("unknown-outcome", Kind.ENUM, "close", choices=("close", "error")),
     Option("output-limit", Kind.MEMORY, "1gb", low=1 << 20, high=I64_MAX),
     Option("pubsub-output-limit", Kind.MEMORY, "32mb", low=1 << 20, high=I64_MAX),
     Option("loglevel", Kind.ENUM, "notice", choices=("debug", "verbose", "notice", "warning", "nothing"), high=I32_MAX),
@@ -59,6 +60,7 @@ class Settings:
     backlog: int
     park_timeout: float
     park_bytes: int
+    cut_unknown: bool
     output_limit: int
     pubsub_limit: int
     log_level: str
@@ -102,6 +104,7 @@ def read_settings(options: Options) -> Settings:
         options.number("tcp-backlog"),
         options.number("park-timeout-ms") / 1000,
         options.number("park-bytes"),
+        options.string("unknown-outcome") == "close",
         options.number("output-limit"),
         options.number("pubsub-output-limit"),
         options.string("loglevel"),
