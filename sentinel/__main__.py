@@ -53,6 +53,7 @@ def _topology(path: Path) -> Topology:
 async def serve(engine: Engine) -> None:
     """Serve until a signal or SHUTDOWN."""
     server = SentinelServer(engine)
+    await server.listen()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, server, nursery.cancel_scope)
         await server.run()

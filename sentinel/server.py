@@ -35,6 +35,7 @@ class SentinelServer:
         self.connections_received = 0
         self.commands_processed = 0
         self._scope = trio.CancelScope()
+        self._listeners: list[trio.SocketListener] = []
         engine.publish = self.publish
 
     def stop(self) -> None:
@@ -48,21 +49,22 @@ class SentinelServer:
             session.deliver(name, payload)
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen and watch until stopped; says on which port once it listens. Raises OSError when it cannot."""
-        listeners = await self._listen()
-        port = int(listeners[0].socket.getsockname()[1])
-        self.engine.port = port
+        """Watch and serve until stopped; says on which port. Listens first unless that has been done."""
+        if not self._listeners:
+            await self.listen()
+        port = self.engine.port
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.engine.run)
-                serve = partial(trio.serve_listeners, self._serve, listeners)
+                serve = partial(trio.serve_listeners, self._serve, self._listeners)
                 nursery.start_soon(serve)
                 log.info("ready", port=port, id=self.engine.me)
                 task_status.started(port)
 
-    async def _listen(self) -> list[trio.SocketListener]:
+    async def listen(self) -> None:
+        """Take the addresses and the port. Raises OSError, with a text for the operator, when they cannot be had."""
         settings = self.engine.settings
-        listeners: list[trio.SocketListener] = []
+        listeners = self._listeners
         for host in settings.bind:
             optional = host.startswith("-")
             port = int(listeners[0].socket.getsockname()[1]) if listeners and not settings.port else settings.port
@@ -71,7 +73,7 @@ class SentinelServer:
             except OSError as error:
                 if not optional or not listeners:
                     raise OSError(f"cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}") from error
-        return listeners
+        self.engine.port = int(listeners[0].socket.getsockname()[1])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         self.connections_received += 1

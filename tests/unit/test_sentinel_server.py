@@ -142,6 +142,14 @@ async def test_a_pattern_cannot_hold_up_the_sentinel(server: SentinelServer) -> 
         assert (await link.push())[-1] == b"end"
 
 
+async def test_a_taken_port_is_named(server: SentinelServer) -> None:
+    """Who cannot listen says where and why."""
+    engine = server.engine
+    engine.settings.port = engine.port
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {engine.port}: Address already in use"):
+        await SentinelServer(engine).listen()
+
+
 async def test_shutdown_ends_it(server: SentinelServer) -> None:
     """SHUTDOWN closes all connections without a reply."""
     async with await connect(server) as link:
