@@ -25,7 +25,7 @@ from proxy.hub import Hub
 from proxy.lanes import Fleet, LaneSet
 from proxy.lines import Line
 from proxy.pending import BATCH, PART, Join, Peer, Pending
-from proxy.routing import ANY, BLOCK, EVERY, KEYED, LOCAL, NO_CLUSTER, REFUSED, SPLIT, Plan
+from proxy.routing import ANY, BLOCK, EVERY, KEYED, LOCAL, NO_CLUSTER, REFUSED, SPLIT, Plan, plan_for_strangers
 from proxy.session import REPLY_OFF, REPLY_ON, REPLY_SKIP, Access, Session
 from proxy.transaction import Transaction
 
@@ -44,6 +44,7 @@ _WHILE_SUBSCRIBED: Final = frozenset(
         b"ping", b"quit", b"reset",
     ]
 )  # fmt: skip
+_STRANGER: Final = plan_for_strangers()
 _ENDS_MULTI: Final = frozenset([b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"])
 _CONTAINERS: Final = frozenset([b"acl", b"module"])
 
@@ -245,6 +246,8 @@ class Client(Peer):
         session = self.session
         if plan is not None and plan.subs and len(args) > 1:
             plan = plan.subs.get(args[1].lower())
+        elif plan is None and self.fleet.single and args[0].lower() not in self.plans:
+            plan = _STRANGER
         self.mute = session.reply_mode != REPLY_ON
         if session.reply_mode == REPLY_SKIP:
             session.reply_mode = REPLY_ON
@@ -406,7 +409,9 @@ class Client(Peer):
         if self.hold(plan, args, raw):
             return
         shard = self.fleet.owners[slot] if slot >= 0 else self.first_shard()
-        self.occupy(Pending(self, raw, slot, plan.safe), self.new_line(shard))
+        line = self.new_line(shard)
+        line.once = plan is _STRANGER
+        self.occupy(Pending(self, raw, slot, plan.safe), line)
 
     def new_line(self, shard: i64) -> Line:
         """A private connection to a shard; the one that watches keys stays apart."""

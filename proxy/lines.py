@@ -113,6 +113,7 @@ class Line(Desk):
     sent: bool
     watching: bool
     broken: bool  # it watched keys, and the connection was lost
+    once: bool  # to be closed after the reply, since nobody knows in what state it leaves the connection
     keep: bool  # not to be released after the reply
     started: float
     resume_at: float
@@ -129,6 +130,7 @@ class Line(Desk):
         self.sent = False
         self.watching = False
         self.broken = False
+        self.once = False
         self.keep = False
         self.started = 0.0
         self.resume_at = 0.0
@@ -223,7 +225,10 @@ class Line(Desk):
             if not self.keep:
                 self.up = None
                 self.pool.lines.pop(id(self), None)
-                self.pool.give(up, int(self.shard), int(self.proto), int(self.db))
+                if self.once:
+                    up.close()
+                else:
+                    self.pool.give(up, int(self.shard), int(self.proto), int(self.db))
 
     def lost(self, up: Upstream, unsent: list[Pending], doubtful: list[Pending]) -> None:
         """The request goes again when it may; a watched transaction is answered as failed."""

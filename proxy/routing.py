@@ -97,6 +97,16 @@ class Plan:
         return count == self.arity if self.arity >= 0 else count >= -self.arity
 
 
+def plan_for_strangers() -> Plan:
+    """The plan of a command that the catalog lacks, in a service of one shard: the node knows it, or refuses it.
+
+    It gets a connection of its own, because nobody here knows whether it blocks or changes the connection.
+    """
+    plan = Plan(b"unknown", BLOCK, -1)
+    plan.passed = True
+    return plan
+
+
 def build_plans(rows: dict[bytes, Command]) -> dict[bytes, Plan]:
     """The plan of every command, under its lowercase and its uppercase name."""
     plans: dict[bytes, Plan] = {}

@@ -42,6 +42,21 @@ def test_commands_over_any_keys(shared: Rig) -> None:
     assert sorted(r.scan_iter()) == ["b", "c", "x", "y"]
 
 
+def test_commands_that_the_catalog_lacks(shared: Rig) -> None:
+    """What only the node knows reaches it, alone and in a transaction; what nobody knows gets the node's refusal."""
+    with shared.wire() as wire:
+        wire.ask("DEL", "stream")
+        assert wire.ask("XADD", "stream", "1-1", "f", "v") == b"$3\r\n1-1\r\n"
+        assert wire.ask("EVAL", "return redis.call('XLEN', KEYS[1])", 1, "stream") == b":1\r\n"
+        assert wire.ask("NOSUCH", "a") == b"-ERR unknown command 'NOSUCH', with args beginning with: 'a' \r\n"
+        wire.raw(command("MULTI") + command("XADD", "stream", "2-1", "f", "v") + command("EXEC"))
+        assert [wire.reply() for _ in range(3)] == [b"+OK\r\n", b"+QUEUED\r\n", b"*1\r\n$3\r\n2-1\r\n"]
+        wire.raw(command("MULTI") + command("NOSUCH") + command("EXEC"))
+        assert [wire.reply() for _ in range(3)][2].startswith(
+            b"-EXECABORT Transaction discarded because of: ERR unknown"
+        )
+
+
 def test_databases_are_the_clients_own(shared: Rig) -> None:
     """SELECT n holds for the client that said so, pipelined or not, and for its blocking and watched commands."""
     r = shared.client(decode_responses=True)
