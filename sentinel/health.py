@@ -81,6 +81,8 @@ def _is_down(shard: Shard, node: Node, now: float) -> bool:
         return True
     if node.address != shard.primary:  # nothing is decided by it, so evidence alone is enough
         return node.health.gone_since is not None
+    if node.down_since is not None and node.health.gone_since is not None:
+        return True  # what was witnessed stays true until the process answers
     return _is_witnessed_dead(shard, node, now) or _denies(shard, node, now)
 
 
@@ -101,7 +103,7 @@ def _link_broke(shard: Shard, replica: Node, since: float) -> bool:
     info = replica.info
     if info is None or replica.info_at < since:
         return False
-    return info.role is Role.REPLICA and (not info.link_up or info.primary != shard.primary)
+    return info.role is Role.PRIMARY or not info.link_up or info.primary != shard.primary
 
 
 def _denies(shard: Shard, node: Node, now: float) -> bool:

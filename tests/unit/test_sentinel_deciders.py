@@ -138,6 +138,21 @@ def test_all_reachable_replicas_have_to_testify(b_up: bool, c_up: bool, c_reacha
     assert (shard.primary_node.down_since is not None) == down
 
 
+def test_a_witnessed_death_stands_until_the_process_answers() -> None:
+    """The witnesses' later words, such as of their own promotion, change nothing; a PONG does."""
+    shard = evidence(shard_with())
+    for address in (B, C):
+        shard = set_info(shard, address, link_up=False)
+        shard = with_node(shard, replace(shard.nodes[address], info_at=NOW + 1.05))
+    shard, _ = health.judge(shard, NOW + 1.1)
+    shard, actions = health.judge(set_info(shard, C, link_up=True), NOW + 1.2)
+    assert shard.primary_node.down_since == NOW + 1.1
+    assert actions == []
+    shard, actions = decide(shard, events.Answered(A, True), NOW + 1.3, 0.5)
+    assert names(actions)[0] == "-sdown"
+    assert shard.primary_node.down_since is None
+
+
 def test_testimony_from_before_the_evidence_does_not_count() -> None:
     """A link that was down before, for another reason, proves nothing."""
     shard = evidence(shard_with())
