@@ -79,18 +79,6 @@ def notify_flags(letters: bytes) -> int | None:
     return flags
 
 
-def notify_letters(flags: int) -> bytes:
-    """The canonical letters of a bit mask, as CONFIG GET shows them."""
-    text = b""
-    if flags & _ALL == _ALL:
-        text = b"A"
-    for letter in b"g$lshzxetdKEmn":
-        bit = next(b for b, c in _LETTERS if c == letter)
-        if flags & bit and not (bit & _ALL and text[:1] == b"A"):
-            text += bytes([letter])
-    return text
-
-
 def _keep_nothing(topology: bytes) -> None:
     """Stands where the edge has not said yet where topologies are kept."""
 

@@ -27,12 +27,17 @@ PROTECTED_ACTIONS: Final = ("no", "yes", "local")
 
 # --- checks: the new and the old words in, the canonical words out
 def _check_events(words: Words, _old: Words) -> Words:
-    """Letters of keyspace events in the order in which Valkey shows them; `A` stands for all but m and n."""
+    """Letters of keyspace events in the order in which Valkey shows them; `A` stands for all but m and n.
+
+    Valkey hides an `n` that stands beside `A` from CONFIG GET, and forgets it in CONFIG REWRITE; here it is shown.
+    """
     letters = words[0]
     if any(letter not in b"AKEm" + EVENT_LETTERS for letter in letters):
         raise OptionError("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
     every = b"A" in letters or all(letter in letters for letter in EVENT_LETTERS[:-1])
-    shown = b"A" if every else bytes(letter for letter in EVENT_LETTERS if letter in letters)
+    if every:
+        return (b"A" + bytes(letter for letter in b"KEmn" if letter in letters),)
+    shown = bytes(letter for letter in EVENT_LETTERS if letter in letters)
     return (shown + bytes(letter for letter in b"KEm" if letter in letters),)
 
 

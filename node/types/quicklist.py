@@ -7,7 +7,7 @@ addition and `after_removing` after a removal: they change the encoding, by Valk
 
 from typing import final
 
-from mypy_extensions import i64
+from mypy_extensions import i64, mypyc_attr
 
 from node.keyspace import Value
 from node.types import listpack
@@ -18,6 +18,7 @@ _NODE_BYTES: i64 = 112  # a Node, its bytes object and its place in the list of 
 
 
 @final
+@mypyc_attr(acyclic=True)
 class List(Value):
     """A list value. `packed` tells the encoding; a packed list has at most one node, and none of the nodes is empty."""
 

@@ -41,6 +41,7 @@ _NOTHING: Final = ScanDict()  # stands for the table of a small set; never writt
 
 
 @final
+@mypyc_attr(acyclic=True)
 class ZSet(Value):
     """A sorted set value; a listpack in `packed` as long as `order` is None."""
 
