@@ -123,7 +123,7 @@ def test_stock_configuration(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [("KEA", "AKE"), ("AKEn", "AKE"), ("nKE", "nKE"), ("mKg", "gKm"), ("AKEmn", "AKEm"), ("Kg$lt", "g$ltK"), ("", ""),
+    [("KEA", "AKE"), ("AKEn", "AKEn"), ("nKE", "nKE"), ("mKg", "gKm"), ("AKEmn", "AKEmn"), ("Kg$lt", "g$ltK"), ("", ""),
      ("g$lshzxetd", "A"), ("EmKgnt", "gtnKEm"), ("KK", "K")],
 )  # fmt: skip
 def test_events(settings: Settings, value: str, shown: str) -> None:
