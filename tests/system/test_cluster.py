@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import redis
 
 from cluster.resp.encode import encode_request
 from cluster.slots import key_slot
@@ -31,11 +30,11 @@ def topology(port: int, epoch: int = 1, last: int = 8191, rest: bool = True) -> 
 
 
 @pytest.fixture
-def member(node_process: Callable[..., Server]) -> Iterator[Server]:
+def member(node_process: Callable[..., Server]) -> Server:
     """A node in cluster mode that has been told the topology."""
     server = node_process("--cluster-enabled", "yes", "--node-id", ME, "--service-name", "s")
     assert server.client().execute_command("KVORUM", "TOPOLOGY", "SET", to_json(topology(server.port))) == b"OK"
-    yield server
+    return server
 
 
 def key_in(first: int, last: int, prefix: str = "k") -> str:

@@ -1,4 +1,6 @@
-"""Replication with real processes: genuine Valkey follows our node, our node follows Valkey, links are cut, roles change."""
+"""Replication with real processes: genuine Valkey follows our node, our node follows Valkey, links are cut, roles
+change.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,7 @@ def relay() -> Iterator[Callable[[int], Relay]]:
 def test_genuine_valkey_follows(
     node_process: Callable[..., Server], oracle_process: Callable[..., Server], relay: Callable[[int], Relay]
 ) -> None:
-    """Full sync, 100,000 writes with the link cut in between, a partial resync, and equal contents by DUMP of each key."""
+    """Full sync, 100,000 writes with the link cut in between, a partial resync, equal contents by DUMP of each key."""
     ours, theirs = node_process(), oracle_process()
     primary, replica = ours.client(), theirs.client()
     between = relay(ours.port)
@@ -129,7 +131,7 @@ def test_we_follow_genuine_valkey(
 
 
 def test_write_during_full_sync(node_process: Callable[..., Server], oracle_process: Callable[..., Server]) -> None:
-    """What is written while the snapshot walks reaches the replica once, whether its slot was written out yet or not."""
+    """What is written while the snapshot walks reaches the replica once, whether its slot was written out or not."""
     ours, theirs = node_process(), oracle_process()
     primary, replica = ours.client(), theirs.client()
     write(primary, 20_000, 7)
@@ -243,7 +245,10 @@ def test_acknowledged_writes_survive_a_kill(node_process: Callable[..., Server],
     until(lambda: two.info("replication")["master_link_status"] == "down", "the loss is noticed")
     two.replicaof("NO", "ONE")
     missing = [
-        (number, i) for number in range(clients) for i in range(acknowledged[number]) if not two.exists(f"w:{number}:{i}")
+        (number, i)
+        for number in range(clients)
+        for i in range(acknowledged[number])
+        if not two.exists(f"w:{number}:{i}")
     ]
     assert sum(acknowledged) >= 200 * clients
     assert missing == []
