@@ -112,6 +112,7 @@ COMPILED = [
     "proxy/texts.py",
     "proxy/transaction.py",
     "proxy/upstream.py",
+    "proxy/waiting.py",
 ]
 
 SLOW = "Kvorum is installed uncompiled: it works, but is several times slower"

@@ -178,8 +178,12 @@ class Client(Peer):
             self.again()
 
     def on_event(self, events: i64) -> None:
-        """As Conn.on_event; a socket that has taken output may end a stall."""
-        super().on_event(events)
+        """As Conn.on_event; a socket that has taken output may end a stall. A fault of ours costs this client alone."""
+        try:
+            super().on_event(events)
+        except Exception as error:
+            self.hub.noted("a client was closed because of a fault of the proxy", repr(error))
+            self.close()
         if self.stalled and not self.closed:
             self._go_on()
 

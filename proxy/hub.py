@@ -15,6 +15,7 @@ from proxy.lines import Pool
 from proxy.pending import Peer
 from proxy.routing import Plan
 from proxy.session import Session
+from proxy.upstream import FAULTS
 
 IDLE_CHECK: Final = 1.0  # seconds between looks at idle clients
 HANDSHAKE_SECONDS: Final = 10.0
@@ -101,6 +102,8 @@ class Hub:
         """What time brings: reconnects, expired waits, idle clients."""
         self.fleet.tick(now)
         self.pool.tick()
+        while len(FAULTS) > 0:
+            self.noted("a connection to a node was closed because of a fault of the proxy", FAULTS.pop())
         for wait in list(self.waits.values()):
             wait(now)
         for channels in list(self.subscribers.values()):

@@ -6,7 +6,6 @@ leaves out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from proxy.skipper import bulk_text
@@ -71,9 +70,9 @@ def _field(name: str, values: list[str | None], own: dict[str, str]) -> str | No
         return own[name]
     present = [value for value in values if value is not None]
     if name in _SUMMED:
-        return _reduced(present, sum)
+        return _reduced(present, False)
     if name in _LARGEST:
-        return _reduced(present, max)
+        return _reduced(present, True)
     if present and "=" in present[0]:
         return _summed_list(present)
     if name in _HUMAN:
@@ -81,15 +80,20 @@ def _field(name: str, values: list[str | None], own: dict[str, str]) -> str | No
     return present[0] if len(set(values)) == 1 else None
 
 
-def _reduced(values: list[str], reduce: Callable[[list[float]], float]) -> str | None:
+def _reduced(values: list[str], largest: bool) -> str | None:
+    """The sum, or the largest, of numbers; whole numbers stay whole, others keep their places. None for no numbers."""
+    total = 0.0
+    whole = 0
     try:
-        number = reduce([float(value) for value in values])
+        for value in values:
+            number = float(value)
+            total = max(total, number) if largest else total + number
+            if value.lstrip("-").isdigit():
+                whole = max(whole, int(value)) if largest else whole + int(value)
     except ValueError:
         return None
-    if all(value.lstrip("-").isdigit() for value in values):
-        return str(int(number))
-    places = max(len(value.partition(".")[2]) for value in values)
-    return f"{number:.{places}f}"
+    places = max([len(value.partition(".")[2]) for value in values], default=0)
+    return f"{total:.{places}f}" if places else str(whole)
 
 
 def _summed_list(values: list[str]) -> str | None:
@@ -101,14 +105,24 @@ def _summed_list(values: list[str]) -> str | None:
         weights = {"avg_ttl": "expires", "usec_per_call": "calls"}
         if name in weights:
             weight = [float(row.get(weights[name], "0") or 0) for row in rows]
-            mean = sum([float(v) * w for v, w in zip(column, weight, strict=True)]) / (sum(weight) or 1.0)
+            mean = _mean(column, weight)
             total[name] = f"{mean:.2f}" if name == "usec_per_call" else str(int(mean))
         else:
-            summed = _reduced(column, sum)
+            summed = _reduced(column, False)
             if summed is None:
                 return None
             total[name] = summed
     return ",".join([f"{name}={value}" for name, value in total.items()])
+
+
+def _mean(values: list[str], weights: list[float]) -> float:
+    """The weighted mean, 0 without weight."""
+    total = 0.0
+    weight = 0.0
+    for value, share in zip(values, weights, strict=True):
+        total += float(value) * share
+        weight += share
+    return total / weight if weight > 0.0 else 0.0
 
 
 def _pair(item: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64
 
@@ -12,6 +12,7 @@ from cluster.resp.errors import ProtocolError
 from proxy.pending import PLAIN, Pending
 from proxy.skipper import ReplySkipper
 
+FAULTS: Final[list[str]] = []  # faults of ours, for the edge to log
 _READ_SIZE: i64 = 64 * 1024
 
 
@@ -66,6 +67,14 @@ class Upstream(Conn):
     def read_size(self) -> i64:
         """More than a client's: many clients share the connection."""
         return _READ_SIZE
+
+    def on_event(self, events: i64) -> None:
+        """As Conn.on_event; a fault of ours while handing on a reply costs this connection, not the process."""
+        try:
+            super().on_event(events)
+        except Exception as error:
+            FAULTS.append(repr(error))
+            self.close()
 
     def on_connected(self) -> None:
         """From now on a lost connection says something about the node."""

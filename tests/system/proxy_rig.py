@@ -22,11 +22,14 @@ from tests.conftest import Server, child_environment, find_free_port, oracle_com
 
 SERVICE = "s"
 SECONDS = 20.0
+CLUSTER_PORT_MOST = 55535
 
 
 def start_oracle(folder: Path, *directives: str) -> Server:
-    """A genuine node."""
+    """A genuine node, at a port that leaves room for its cluster bus 10000 above."""
     port = find_free_port()
+    while port > CLUSTER_PORT_MOST:
+        port = find_free_port()
     home = folder / f"oracle-{port}"
     home.mkdir()
     return start_server(oracle_command(home, port, *directives), home, port)
