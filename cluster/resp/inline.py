@@ -2,7 +2,8 @@
 
 from typing import Final
 
-_SPACE: Final = b" \t\n\r\v\f\0"
+_SPACE: Final = b" \t\n\r\v\f\0"  # between words
+_END: Final = b" \t\n\r\0"  # of a word
 _ESCAPES: Final[dict[int, int]] = {110: 10, 114: 13, 116: 9, 98: 8, 97: 7}  # n r t b a
 _HEX: Final = b"0123456789abcdefABCDEF"
 
@@ -11,7 +12,7 @@ def split_words(line: bytes) -> list[bytes] | None:
     r"""Split a line into words; None when its quotes don't balance.
 
     In double quotes `\xHH`, `\n \r \t \b \a` and `\` before any other byte are escapes; in single quotes only `\'` is.
-    A closing quote must be followed by a space or the end. Same rules as Valkey's sdssplitargs.
+    What follows a closing quote belongs to the same word: `a"b c"d` is one. Same rules as Valkey's sdssplitargs.
     """
     words: list[bytes] = []
     i = 0
@@ -23,18 +24,12 @@ def split_words(line: bytes) -> list[bytes] | None:
             return words
         word = bytearray()
         quote = 0
-        while True:
-            if i >= end:
-                if quote:
-                    return None
-                break
+        while i < end:
             c = line[i]
             if quote == 34:
                 i, closed = _double_quoted(line, i, word)
                 if closed:
-                    if i < end and line[i] not in _SPACE:
-                        return None
-                    break
+                    quote = 0
                 continue
             if quote == 39:
                 if c == 92 and i + 1 < end and line[i + 1] == 39:
@@ -42,20 +37,18 @@ def split_words(line: bytes) -> list[bytes] | None:
                     i += 2
                     continue
                 if c == 39:
-                    i += 1
-                    if i < end and line[i] not in _SPACE:
-                        return None
-                    break
-                word.append(c)
-                i += 1
-                continue
-            if c in _SPACE:
+                    quote = 0
+                else:
+                    word.append(c)
+            elif c in _END:
                 break
-            if c == 34 or c == 39:
+            elif c == 34 or c == 39:
                 quote = c
             else:
                 word.append(c)
             i += 1
+        if quote:
+            return None
         words.append(bytes(word))
 
 

@@ -356,7 +356,7 @@ def sinterstore(e: Engine, s: Session, args: list[bytes]) -> None:
     result = Set()
     if members:
         smallest = min((one for one in sets if one is not None), key=Set.count)
-        result = Set(smallest.kind)
+        result = Set(INTSET if smallest.kind == TABLE else smallest.kind)
         for member in members:
             result.add(member)
         if smallest.kind != TABLE and all(is_int(member) for member in members):

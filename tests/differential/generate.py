@@ -117,6 +117,11 @@ MEMBER_COUNTS = [
 ]  # fmt: skip
 
 
+LIMITED = {
+    b"lset", b"setrange", b"expire", b"pexpire", b"expireat", b"pexpireat", b"set", b"getex", b"setex", b"psetex",
+}  # fmt: skip
+
+
 class Generator:
     """Makes commands from one random source."""
 
@@ -264,18 +269,7 @@ class Generator:
             return not any(word.startswith(b"-") and len(word) > 4 for word in words[2:])
         if name.startswith(b"b"):
             return False
-        return name not in (
-            b"lset",
-            b"setrange",
-            b"expire",
-            b"pexpire",
-            b"expireat",
-            b"pexpireat",
-            b"set",
-            b"getex",
-            b"setex",
-            b"psetex",
-        )
+        return name not in LIMITED
 
     # --- values
     def _key(self) -> bytes:
