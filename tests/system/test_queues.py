@@ -4,10 +4,10 @@ What ran is known from a file to which every job appends a line, not from the st
 
 * Celery delivers a message at least once. `BRPOP` takes it off the queue, then the worker notes it as unacknowledged;
   what is still noted after the visibility timeout, or when the worker gives its channel up, is delivered again. A
-  worker whose connection breaks goes on with the jobs that it has, but its acknowledgements fail ("Couldn't ack" in
-  its log), so they run again: with early acknowledgement (when the job starts) and with late (when it has ended) at
-  most what it prefetches, which is 4 for each of its 2 slots. The sender repeats a message when it cannot know whether
-  it arrived: one more.
+  worker that loses its channel goes on with the jobs that it has but cannot acknowledge them, so they run again: with
+  early acknowledgement (when the job starts) and with late (when it has ended) at most what it prefetches, which is 4
+  for each of its 2 slots. The sender repeats a message when it cannot know whether it arrived: one more. Mostly nothing
+  runs twice, because redis-py is told to repeat what its broken connection leaves open (see queues/celery_app.py).
 * RQ moves a job's id to a list of its own (`BLMOVE`), notes that the job has started, and stores its end in a
   transaction. A worker that cannot know whether one of these happened repeats the command, not the job, so a job runs
   once; the sender repeats a job when it cannot know whether it arrived: one may run twice.

@@ -15,8 +15,10 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu.transport import redis as transport
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import LockNotOwnedError, WatchError
 from redis.lock import Lock
+from redis.retry import Retry
 
 from tests.system.queues.truth import note
 
@@ -48,10 +50,19 @@ class Client(redis.Redis):
 
 
 class Channel(transport.Channel):
-    """Celery's channel with that client."""
+    """Celery's channel with that client, which repeats a command when its connection breaks.
+
+    Without this Celery loses a message when the connection breaks between `BRPOP` and the note that it is not
+    acknowledged: it gives the message up. To note it, and to acknowledge it, may be repeated; Celery's `BRPOP` is sent
+    by other means and never repeated by the client.
+    """
 
     def _get_client(self) -> type[redis.Redis]:
         return Client
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        retry = Retry(ExponentialBackoff(cap=0.5, base=0.02), 20)
+        return {**super()._connparams(asynchronous), "retry": retry}
 
 
 class Transport(transport.Transport):
