@@ -293,8 +293,7 @@ class Conn(Source):
         if self.handshaking:
             self._handshake()
         else:
-            self.on_connected()
-            self.flush()
+            self._connected()
 
     def _handshake(self) -> None:
         loop = self.loop
@@ -316,7 +315,13 @@ class Conn(Source):
             return
         self.handshaking = False
         self._watch(True, False)
+        self._connected()
+
+    def _connected(self) -> None:
+        """Tell the subclass, then send what was written while the connection was not there yet."""
         self.on_connected()
+        if self.unsent_bytes > 0:
+            self._drain()
         self.flush()
 
     # --- output
