@@ -14,6 +14,7 @@ from mypy_extensions import i64
 from cluster.catalog.keys import KeysError, key_positions
 from cluster.resp.errors import ProtocolError
 from cluster.slots import key_slot
+from node.commands.transactions import aborted, leave
 from node.engine import Engine
 from node.errors import (
     CROSS_SLOT,
@@ -39,6 +40,7 @@ _IN_PUBSUB: Final = frozenset([
     b"ping", b"subscribe", b"ssubscribe", b"psubscribe", b"unsubscribe", b"sunsubscribe", b"punsubscribe", b"quit",
     b"reset",
 ])  # fmt: skip
+_BUGS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _RUN_IN_MULTI: Final = frozenset([b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"])
 
 
@@ -86,6 +88,11 @@ class Dispatcher(Executor):
             conn = s.conn
             if conn is not None:
                 conn.close_after_flush()
+            return
+        except _BUGS as bug:  # outside any handler: this client goes, the node stays
+            self.on_bug("dispatch", bug)
+            if s.conn is not None:
+                s.conn.close()
             return
         if decoder.held() > self.engine.settings.query_buffer_limit and s.conn is not None:
             self.engine.stats.query_limit_disconnections += 1
@@ -386,6 +393,9 @@ class Dispatcher(Executor):
             entry.rejected += 1
         if s.multi:
             s.multi_failed = True
+        if entry is not None and entry.name == b"exec":
+            leave(self.engine, s)
+            text = aborted(text)
         self.engine.stats.count_error(text)
         if s.primary_link:
             return

@@ -67,7 +67,8 @@ class Entry:
         self.name = command.name
         self.arity = command.arity
         self.handler = handler
-        self.first_key = command.first_key
+        # 0 where the first key may be left out (SUNSUBSCRIBE): the hot path takes it without counting the arguments.
+        self.first_key = command.first_key if abs(command.arity) > command.first_key else 0
         self.last_key = command.last_key
         self.key_step = command.key_step
         self.write = flags & WRITE != 0

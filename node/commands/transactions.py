@@ -48,7 +48,7 @@ def execute(e: Engine, s: Session, args: list[bytes]) -> None:
     refusal = None if s.primary_link else _refusal(e, s, queue)
     leave(e, s)
     if refusal is not None:
-        raise CommandError(b"EXECABORT Transaction discarded because of: " + refusal.removeprefix(b"-"))
+        raise CommandError(aborted(refusal))
     s.executing = True
     nested = e.in_transaction
     e.in_transaction = True
@@ -61,6 +61,11 @@ def execute(e: Engine, s: Session, args: list[bytes]) -> None:
         if not nested:
             e.end_transaction()
     e.replace_with_nothing()
+
+
+def aborted(reason: bytes) -> bytes:
+    """The error of an EXEC that is refused for `reason`, an error text with its code."""
+    return b"EXECABORT Transaction discarded because of: " + reason.removeprefix(b"ERR ")
 
 
 def _watched_expired(e: Engine, s: Session) -> bool:

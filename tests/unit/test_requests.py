@@ -131,7 +131,7 @@ def test_refusals_are_valkeys(oracle: Server, data: bytes) -> None:
 
 
 def test_a_large_argument_is_collected() -> None:
-    """An argument of many reads arrives whole, with the request after it, and the decoder says how much it still wants."""
+    """An argument of many reads arrives whole, with the request after it; the decoder says how much it wants."""
     value = bytes(range(256)) * 2048
     data = encode_request([b"SET", b"k", value]) + b"PING\r\n"
     decoder = RequestDecoder(True, MAX_BULK)
