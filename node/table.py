@@ -68,7 +68,8 @@ class Entry:
         self.arity = command.arity
         self.handler = handler
         # 0 where the first key may be left out (SUNSUBSCRIBE): the hot path takes it without counting the arguments.
-        self.first_key = command.first_key if abs(command.arity) > command.first_key else 0
+        least: i64 = command.arity if command.arity > 0 else -command.arity
+        self.first_key = command.first_key if least > command.first_key else 0
         self.last_key = command.last_key
         self.key_step = command.key_step
         self.write = flags & WRITE != 0
