@@ -50,7 +50,9 @@ SETUP: list[Words] = [line.split() for line in (
     b"set str in-one ex 50000", b"select 1", b"set str other", b"select 0",
 )]  # fmt: skip
 # Ranges by member are defined for sets of one score alone: each is asked of a set made for it.
-LEX_SETUP: list[Words] = [line.split() for line in (b"del lex none", b"zadd lex 0 a 0 aa 0 b 0 c 0 d", b"set wrong type")]
+LEX_SETUP: list[Words] = [
+    line.split() for line in (b"del lex none", b"zadd lex 0 a 0 aa 0 b 0 c 0 d", b"set wrong type")
+]
 # Which of the expired keys a command meets, and removes before they are counted, is a matter of chance.
 FORGET: Words = [b"touch", *NAMES["expired"]]
 SMALL = b"""config set hash-max-listpack-entries 4 set-max-listpack-entries 4 zset-max-listpack-entries 4
