@@ -74,6 +74,16 @@ def expire_options(r: random.Random) -> Command:
     return [cased(r, r.choice([b"nx", b"xx", b"gt", b"lt", b"gt", b"foo"])) for _ in range(count)]
 
 
+def expire_in(r: random.Random, name: bytes, times: list[bytes]) -> Command:
+    """EXPIRE or PEXPIRE; compared with an expiry by GT or LT the time is one of its own.
+
+    The same time again is greater only if the clock has gone on meanwhile, which is not the same on two servers.
+    """
+    options = expire_options(r)
+    compared = any(option.lower() in (b"gt", b"lt") for option in options)
+    return [name, key(r), b"%d" % r.randrange(10**6, 10**9) if compared else r.choice(times), *options]
+
+
 def scan_options(r: random.Random) -> Command:
     """Options of SCAN."""
     return r.choice([
@@ -130,8 +140,8 @@ GENERIC: list[Maker] = [
         [], [], [b"REPLACE"], [b"db", b"0"], [b"DB", b"1"], [b"db", b"16"], [b"db", b"x"], [b"DB", b"1", b"replace"],
         [b"foo"], [b"db"]])],
     lambda r: [b"SELECT", r.choice([b"0", b"0", b"1"])],
-    lambda r: [b"EXPIRE", key(r), r.choice(SECONDS), *expire_options(r)],
-    lambda r: [b"PEXPIRE", key(r), r.choice(MILLISECONDS), *expire_options(r)],
+    lambda r: expire_in(r, b"EXPIRE", SECONDS),
+    lambda r: expire_in(r, b"PEXPIRE", MILLISECONDS),
     lambda r: [b"EXPIREAT", key(r), r.choice(TIMES), *expire_options(r)],
     lambda r: [b"PEXPIREAT", key(r), r.choice(TIMES_MS), *expire_options(r)],
     lambda r: [r.choice([b"TTL", b"PTTL", b"PERSIST"]), key(r)],
@@ -163,7 +173,7 @@ def normal(command: Command, raw: bytes) -> object:
     if name == b"RANDOMKEY":
         return raw in (b"$-1\r\n", b"_\r\n")
     if raw[:1] == b":" and name in (b"TTL", b"PTTL", b"EXPIRETIME", b"PEXPIRETIME"):
-        return int(raw[1:-2]) // 100_000 if int(raw[1:-2]) > 0 else raw
+        return (int(raw[1:-2]) + 50_000) // 100_000 if int(raw[1:-2]) > 0 else raw  # no time used here is near a half
     if name == b"OBJECT" and raw[:1] == b":":
         return b"a number"
     return raw

@@ -16,11 +16,17 @@ SHARDS = 8
 
 
 def watches_all(sentinel: Server) -> bool:
-    """Whether a sentinel knows its peers and the replica of every shard."""
+    """Whether a sentinel knows its peers, and the replica of every shard as one that is in sync and may be promoted."""
     client = sentinel.client(decode_responses=True)
-    shards = client.sentinel_masters().values()
-    client.close()
-    return len(shards) == SHARDS and all(s["num-other-sentinels"] == 2 and s["num-slaves"] == 1 for s in shards)
+    try:
+        shards = client.sentinel_masters()
+        return len(shards) == SHARDS and all(
+            shard["num-other-sentinels"] == 2
+            and [replica["master-link-status"] for replica in client.sentinel_slaves(name)] == ["ok"]
+            for name, shard in shards.items()
+        )
+    finally:
+        client.close()
 
 
 def takes_writes(node: Server) -> bool:
