@@ -112,7 +112,6 @@ class Engine:
     paused_writes_only: bool
     paused_sessions: dict[int, Session]  # those with a postponed command
     guarded: bool  # some condition of the whole node makes the dispatcher look closely; kept by `guard`
-    monitors: list[Session]
     other_memory: i64  # bytes that count as used beside the stores: client buffers, backlog; kept by cron
     executing: Session | None  # whose command runs now
     in_transaction: bool
@@ -152,7 +151,6 @@ class Engine:
         self.paused_writes_only = False
         self.paused_sessions = {}
         self.guarded = False
-        self.monitors = []
         self.other_memory = 0
         self.executing = None
         self.in_transaction = False

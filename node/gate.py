@@ -14,7 +14,6 @@ from cluster.topology import Topology, merge, slot_owners
 UNSERVED: Final = b"CLUSTERDOWN Hash slot not served"
 DOWN_FOR_WRITES: Final = b"CLUSTERDOWN The cluster is down and only accepts read commands"
 DOWN: Final = b"CLUSTERDOWN The cluster is down"
-CROSS_SLOT: Final = b"CROSSSLOT Keys in request don't hash to the same slot"
 
 _MINE: Final = 0
 _REPLICATED: Final = 1  # owned by the primary that this node follows

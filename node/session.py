@@ -107,7 +107,6 @@ class Session:
     readonly: bool  # READONLY: reads are served by this replica in cluster mode
     no_evict: bool
     no_touch: bool
-    monitor: bool
     kind: i64
     primary_link: bool
     replica: object | None  # replication's record while this client is a replica of ours
@@ -154,7 +153,6 @@ class Session:
         self.readonly = False
         self.no_evict = False
         self.no_touch = False
-        self.monitor = False
         self.kind = KIND_NORMAL
         self.primary_link = False
         self.replica = None
@@ -175,7 +173,6 @@ class Session:
             or self.asking
             or self.primary_link
             or self.kind != KIND_NORMAL
-            or self.monitor
             or self.no_touch
             or (not self.reply.resp3 and self.subscriptions() > 0)
         )

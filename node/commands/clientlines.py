@@ -22,8 +22,6 @@ def flags(s: Session) -> bytes:
     letters = b""
     if s.kind == KIND_REPLICA:
         letters += b"S"
-    elif s.monitor:
-        letters += b"O"
     if s.kind == KIND_PRIMARY or s.primary_link:
         letters += b"M"
     if s.subscriptions() > 0:

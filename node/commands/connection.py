@@ -176,9 +176,6 @@ def reset(e: Engine, s: Session, args: list[bytes]) -> None:
     s.queue_bytes = 0
     e.unwatch(s)
     e.pubsub.forget(s)
-    if s in e.monitors:
-        e.monitors.remove(s)
-    s.monitor = False
     s.kind = KIND_NORMAL
     s.reply_mode = REPLY_ON
     s.asking = False
