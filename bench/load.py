@@ -15,12 +15,13 @@ KEYS = 100_000
 
 @dataclass(frozen=True)
 class Load:
-    """One kind of load: what redis-benchmark calls `test`, pipeline depth, and number of clients."""
+    """One kind of load: what redis-benchmark calls `test`, or the words of a command; pipeline depth, and clients."""
 
     test: str
     depth: int
     clients: int
     requests: int
+    words: tuple[str, ...] = ()  # of a command that is no test of redis-benchmark's own; `test` is then its name alone
 
     @property
     def title(self) -> str:
@@ -57,9 +58,10 @@ def generator() -> str:
 
 def run(load: Load, server: Server) -> Figure:
     """One round against one server."""
+    what = list(load.words) or ["-t", load.test]
     command = [
-        generator(), "-p", str(server.port), "-t", load.test, "-n", str(load.requests), "-c", str(load.clients),
-        "-P", str(load.depth), "-r", str(KEYS), "--csv",
+        generator(), "-p", str(server.port), "-n", str(load.requests), "-c", str(load.clients),
+        "-P", str(load.depth), "-r", str(KEYS), "--csv", *what,
     ]  # fmt: skip
     before = server.cpu_seconds()
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
