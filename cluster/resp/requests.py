@@ -22,6 +22,7 @@ UNAUTHENTICATED_BULK: Final = 16 * 1024
 _COUNT_MAX: Final = 2**31 - 1
 _COLLECT_FROM: Final = 32 * 1024
 
+_BAD_END: Final = b"Protocol error: invalid CRLF in request"
 _BAD_NUMBER: Final = -(2**62)
 _NO_LINE: Final = -1
 _BLANK: Final = 0
@@ -108,7 +109,7 @@ class RequestDecoder:
                     continue
                 return line == _TAKEN
             # The usual `*<one digit>\r\n` without a call; anything else by the slow way.
-            if pos + 3 < size and buf[pos + 2] == 13 and 49 <= buf[pos + 1] <= 57:
+            if pos + 3 < size and buf[pos + 2] == 13 and buf[pos + 3] == 10 and 49 <= buf[pos + 1] <= 57:
                 self._missing = i64(buf[pos + 1]) - 48
                 self.pos = pos + 4
                 self._whole = True
@@ -132,6 +133,8 @@ class RequestDecoder:
         line_end = self._line_end(b"Protocol error: too big mbulk count string")
         if line_end < 0:
             return False
+        if self.buf[line_end + 1] != 10:
+            raise ProtocolError(_BAD_END)
         count = _number(buf, self.pos + 1, line_end)
         if count > _COUNT_MAX or count == _BAD_NUMBER:
             raise ProtocolError(b"Protocol error: invalid multibulk length")
@@ -162,7 +165,7 @@ class RequestDecoder:
                     n = n * 10 + digit
                     i += 1
                 padded = i > pos + 2 and buf[pos + 1] == 48
-                if i + 1 < size and buf[i] == 13 and buf[pos] == 36 and i > pos + 1 and not padded:
+                if i + 1 < size and buf[i] == 13 and buf[i + 1] == 10 and buf[pos] == 36 and i > pos + 1 and not padded:
                     bulk = n
                     pos = i + 2
                 else:
@@ -189,7 +192,10 @@ class RequestDecoder:
                     self._whole = False
                 return False
             args.append(buf[pos : pos + bulk])
-            pos += bulk + 2
+            pos += bulk
+            if buf[pos] != 13 or buf[pos + 1] != 10:
+                raise ProtocolError(_BAD_END)
+            pos += 2
             bulk = -1
             missing -= 1
         self.pos = pos
@@ -211,6 +217,8 @@ class RequestDecoder:
         if first != 36:
             shown = bytes([first]) if 32 <= first < 127 else b"?"
             raise ProtocolError(b"Protocol error: expected '$', got '" + shown + b"'")
+        if self.buf[line_end + 1] != 10:
+            raise ProtocolError(_BAD_END)
         length = _number(self.buf, self.pos + 1, line_end)
         if length < 0 or length > self.max_bulk:
             raise ProtocolError(b"Protocol error: invalid bulk length")
