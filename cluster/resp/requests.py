@@ -23,6 +23,7 @@ _COUNT_MAX: Final = 2**31 - 1
 _COLLECT_FROM: Final = 32 * 1024
 
 _BAD_END: Final = b"Protocol error: invalid CRLF in request"
+_LOWEST: Final = b"9223372036854775808"  # 2^63
 _BAD_NUMBER: Final = -(2**62)
 _NO_LINE: Final = -1
 _BLANK: Final = 0
@@ -215,7 +216,7 @@ class RequestDecoder:
             return -1
         first: i64 = self.buf[self.pos]
         if first != 36:
-            shown = bytes([first]) if 32 <= first < 127 else b"?"
+            shown = b" " if first == 10 or first == 13 else bytes([first])
             raise ProtocolError(b"Protocol error: expected '$', got '" + shown + b"'")
         if self.buf[line_end + 1] != 10:
             raise ProtocolError(_BAD_END)
@@ -264,13 +265,16 @@ class RequestDecoder:
 
 
 def _number(buf: bytes, start: i64, end: i64) -> i64:
-    """A decimal integer of at most 18 digits without leading zeros or plus sign, or _BAD_NUMBER."""
+    """A decimal integer without leading zeros or plus sign, or _BAD_NUMBER; above 18 digits only the sign is told."""
     i: i64 = start
     negative = i < end and buf[i] == 45
     if negative:
         i += 1
-    if i >= end or end - i > 18 or (buf[i] == 48 and (end - i > 1 or negative)):
+    if i >= end or end - i > 19 or (buf[i] == 48 and (end - i > 1 or negative)):
         return _BAD_NUMBER
+    if end - i == 19:  # a count that fits into 64 bits is taken if it is negative, which asks for nothing
+        digits = buf[i:end]
+        return -1 if negative and digits.isdigit() and digits <= _LOWEST else _BAD_NUMBER
     n: i64 = 0
     while i < end:
         digit: i64 = buf[i] - 48
