@@ -58,7 +58,8 @@ def _write_backlen(w: BytesWriter, n: i64) -> None:
     w.append(n & 127 | 128)
 
 
-def _write_int(w: BytesWriter, n: i64) -> None:
+def write_int(w: BytesWriter, n: i64) -> None:
+    """Append the whole entry of an integer."""
     if 0 <= n <= 127:
         w.append(n)
         w.append(1)
@@ -94,7 +95,7 @@ def write_entry(w: BytesWriter, value: bytes) -> None:
     """Append the whole entry of a value."""
     n: i64 = len(value)
     if n <= 20 and is_int(value):
-        _write_int(w, to_int(value))
+        write_int(w, to_int(value))
     elif n < 64:
         w.append(n | 128)
         w.write(value)
