@@ -3,7 +3,7 @@
 from node.engine import Engine, Handler
 from node.errors import NOT_AN_INTEGER, CommandError
 from node.numbers import is_int, to_int
-from node.session import Session
+from node.session import KIND_REPLICA, Session
 
 
 def replicaof(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -26,6 +26,9 @@ def replicaof(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def psync(e: Engine, s: Session, args: list[bytes]) -> None:
     """PSYNC replicationid offset, and SYNC."""
+    conn = s.conn
+    if s.kind != KIND_REPLICA and (len(s.reply.out) > 0 or (conn is not None and conn.unsent_bytes > 0)):
+        raise CommandError(b"ERR SYNC and PSYNC are invalid with pending output")
     e.replication.synchronize(s, args)
 
 

@@ -252,3 +252,11 @@ def test_acknowledged_writes_survive_a_kill(node_process: Callable[..., Server],
     ]
     assert sum(acknowledged) >= 200 * clients
     assert missing == []
+
+
+def test_a_synchronisation_behind_unsent_replies_is_refused(node_process: Callable[..., Server]) -> None:
+    """SYNC in one packet with a command before it is refused, since the reply would lie in the stream; as Valkey."""
+    with node_process().connect() as link, link.makefile("rb") as replies:
+        link.sendall(b"PING\r\nSYNC\r\n")
+        assert replies.readline() == b"+PONG\r\n"
+        assert replies.readline() == b"-ERR SYNC and PSYNC are invalid with pending output\r\n"
