@@ -1,7 +1,8 @@
 """The CLIENT subcommands."""
 
 from node.commands.clientlines import describe, parse_filter
-from node.commands.connection import BAD_NAME, close, integer, visible
+from node.commands.connection import BAD_NAME, close, visible
+from node.commands.reading import integer_or_none
 from node.engine import Engine, Handler
 from node.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from node.session import REPLY_OFF, REPLY_ON, REPLY_SKIP, Session
@@ -104,7 +105,7 @@ def pause(e: Engine, s: Session, args: list[bytes]) -> None:
         if mode not in (b"write", b"all"):
             raise CommandError(b"ERR CLIENT PAUSE mode must be WRITE or ALL")
         writes_only = mode == b"write"
-    timeout = integer(args[2])
+    timeout = integer_or_none(args[2])
     if timeout is None:
         raise CommandError(b"ERR timeout is not an integer or out of range")
     if timeout < 0:
@@ -148,7 +149,7 @@ def unblock_(e: Engine, s: Session, args: list[bytes]) -> None:
         if reason not in (b"timeout", b"error"):
             raise CommandError(b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
         with_error = reason == b"error"
-    number = integer(args[2])
+    number = integer_or_none(args[2])
     if number is None:
         raise CommandError(NOT_AN_INTEGER)
     target = e.sessions.get(number)

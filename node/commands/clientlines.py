@@ -1,6 +1,6 @@
 """Clients described and selected: the lines of CLIENT LIST and INFO, and the filters of CLIENT LIST and KILL."""
 
-from node.commands.connection import integer
+from node.commands.reading import integer_or_none
 from node.engine import Engine
 from node.errors import SYNTAX, CommandError
 from node.session import KIND_NORMAL, KIND_PRIMARY, KIND_PUBSUB, KIND_REPLICA, Session
@@ -211,7 +211,7 @@ def parse_filter(e: Engine, args: list[bytes], i: int, skip_me: bool) -> ClientF
 def _take_ids(condition: Condition, args: list[bytes], i: int) -> int:
     """Read ids as far as they go, none included; returns the index after them."""
     while i < len(args):
-        number = integer(args[i])
+        number = integer_or_none(args[i])
         if number is None:
             break
         if number < 1:
@@ -228,7 +228,7 @@ def _yes(value: bytes) -> bool:
 
 
 def _seconds(name: bytes, value: bytes) -> int:
-    number = integer(value)
+    number = integer_or_none(value)
     if number is None:
         raise CommandError(b"ERR %b is not an integer or out of range" % name)
     if number <= 0:
@@ -274,7 +274,7 @@ def _take(e: Engine, condition: Condition, option: bytes, value: bytes) -> None:
 
 
 def _database(e: Engine, value: bytes) -> int:
-    number = integer(value)
+    number = integer_or_none(value)
     if number is None:
         raise CommandError(b"ERR DB is not an integer or out of range")
     if not 0 <= number < len(e.stores):

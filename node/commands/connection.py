@@ -2,9 +2,9 @@
 
 from cluster.version import SERVER_NAME, VALKEY_VERSION
 from node.acl import DEFAULT, User
+from node.commands.reading import integer_or_none
 from node.engine import Engine, Handler
 from node.errors import DB_OUT_OF_RANGE, NOT_AN_INTEGER, SYNTAX, CommandError
-from node.numbers import is_int, to_int
 from node.session import KIND_NORMAL, KIND_PUBSUB, REPLY_ON, Session
 
 WRONG_PASSWORD = b"WRONGPASS invalid username-password pair or user is disabled."
@@ -18,11 +18,6 @@ HELLO_UNAUTHENTICATED = (
 )
 NOT_32_BITS = b"ERR value is out of range, value must between -2147483648 and 2147483647"
 BAD_NAME = b"ERR Client names cannot contain spaces, newlines or special characters."
-
-
-def integer(data: bytes) -> int | None:
-    """A 64-bit integer in its canonical form, None when the bytes are none."""
-    return to_int(data) if is_int(data) else None
 
 
 def visible(text: bytes) -> bool:
@@ -64,7 +59,7 @@ def hello(e: Engine, s: Session, args: list[bytes]) -> None:
     """HELLO [protover [AUTH username password] [SETNAME clientname]]."""
     version = 0
     if len(args) > 1:
-        parsed = integer(args[1])
+        parsed = integer_or_none(args[1])
         if parsed is None:
             raise CommandError(b"ERR Protocol version is not an integer or out of range")
         if parsed < 2 or parsed > 3:
@@ -122,7 +117,7 @@ def _greet(e: Engine, s: Session) -> None:
 
 def select(e: Engine, s: Session, args: list[bytes]) -> None:
     """SELECT index."""
-    index = integer(args[1])
+    index = integer_or_none(args[1])
     if index is None:
         raise CommandError(NOT_AN_INTEGER)
     if not -(2**31) <= index < 2**31:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from cluster.slots import key_slot
 from node.commands.config import allowed
-from node.commands.connection import integer
+from node.commands.reading import integer_or_none
 from node.digest import ZERO, dataset_digest, key_digest
 from node.engine import Engine, Handler
 from node.errors import CommandError
@@ -74,11 +74,11 @@ def digest_value(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def populate(e: Engine, s: Session, args: list[bytes]) -> None:
     """Create string keys `prefix:0` and on; those that exist are left alone, and nothing is propagated."""
-    count = integer(args[2])
+    count = integer_or_none(args[2])
     if count is None or count < 0:
         raise CommandError(b"ERR value is out of range, must be positive")
     prefix = args[3] if len(args) > 3 else b"key"
-    size = integer(args[4]) if len(args) > 4 else 0
+    size = integer_or_none(args[4]) if len(args) > 4 else 0
     if size is None or size < 0:
         raise CommandError(b"ERR value is out of range, must be positive")
     for i in range(count):
@@ -92,7 +92,7 @@ def populate(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def stringmatch(e: Engine, s: Session, args: list[bytes]) -> None:
     """Whether a pattern matches so many times the letter a: to show that no pattern takes forever."""
-    count = integer(args[2])
+    count = integer_or_none(args[2])
     if count is None or not 0 <= count <= 1 << 20:
         raise CommandError(b"ERR value is out of range, must be positive")
     s.reply.integer(1 if glob_match(args[3], b"a" * count) else 0)

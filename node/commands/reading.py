@@ -18,6 +18,11 @@ def integer(data: bytes) -> i64:
     return to_int(data)
 
 
+def integer_or_none(data: bytes) -> int | None:
+    """A 64-bit integer in its canonical form, None when the bytes are none."""
+    return to_int(data) if is_int(data) else None
+
+
 def small_integer(data: bytes) -> i64:
     """A 32-bit argument; raises CommandError."""
     value = integer(data)

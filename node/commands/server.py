@@ -1,6 +1,6 @@
 """The server family without INFO, CONFIG and DEBUG: whole databases, time, role, memory, shutdown."""
 
-from node.commands.connection import integer
+from node.commands.reading import integer_or_none
 from node.engine import Engine, Handler
 from node.errors import DB_OUT_OF_RANGE, NOT_AN_INTEGER, SYNTAX, CommandError
 from node.session import Session
@@ -54,7 +54,7 @@ def swapdb(e: Engine, s: Session, args: list[bytes]) -> None:
     """SWAPDB index1 index2: every client sees the other database's keys from now on."""
     if e.settings.cluster_enabled:
         raise CommandError(b"ERR SWAPDB is not allowed in cluster mode")
-    first, second = integer(args[1]), integer(args[2])
+    first, second = integer_or_none(args[1]), integer_or_none(args[2])
     if first is None or not -(2**31) <= first < 2**31:
         raise CommandError(b"ERR invalid first DB index")
     if second is None or not -(2**31) <= second < 2**31:
@@ -126,7 +126,7 @@ def memory_usage(e: Engine, s: Session, args: list[bytes]) -> None:
     while i < len(args):
         if args[i].lower() != b"samples" or i + 1 >= len(args):
             raise CommandError(SYNTAX)
-        wanted = integer(args[i + 1])
+        wanted = integer_or_none(args[i + 1])
         if wanted is None:
             raise CommandError(NOT_AN_INTEGER)
         if wanted < 0:
