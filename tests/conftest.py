@@ -63,6 +63,11 @@ class Server:
         """The process id."""
         return self.process.pid
 
+    def resident(self) -> int:
+        """Resident bytes of the process."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
     def client(self, **options: object) -> redis.Redis:
         """A redis-py client, closed at the end of the test."""
         client = redis.Redis(host=self.host, port=self.port, **options)

@@ -119,6 +119,7 @@ MEMBER_COUNTS = [
 ]  # fmt: skip
 
 
+CALL: Words = [b"eval", b"return redis.pcall(unpack(ARGV))", b"0"]
 LIMITED = {
     b"lset", b"setrange", b"expire", b"pexpire", b"expireat", b"pexpireat", b"set", b"getex", b"setex", b"psetex",
 }  # fmt: skip
@@ -127,6 +128,11 @@ LIMITED = {
 def _counts_references(words: Words) -> bool:
     """Whether this is OBJECT REFCOUNT: in a transaction Valkey also counts the queued arguments that became values."""
     return [word.lower() for word in words[:2]] == [b"object", b"refcount"]
+
+
+def in_script(words: Words) -> Words:
+    """The same command, called from a script that returns its reply."""
+    return [*CALL, *words]
 
 
 class Generator:
@@ -145,9 +151,13 @@ class Generator:
         self._counted: list[bytes] = []
         self._expected = 1
         self._name = ""
+        self._scripts = 0.0
 
-    def sequence(self, length: int, transactions: float) -> list[Words]:
-        """About so many commands; `transactions` is the chance that one begins a transaction."""
+    def sequence(self, length: int, transactions: float, scripts: float = 0.0) -> list[Words]:
+        """About so many commands; `transactions` is the chance that one begins a transaction, `scripts` that it is
+        called from a script.
+        """
+        self._scripts = scripts
         made: list[Words] = []
         while len(made) < length:
             if self.rng.random() < transactions:
@@ -168,7 +178,15 @@ class Generator:
         return [*before, *between, [b"multi"], *inner, end]
 
     def one(self) -> list[Words]:
-        """One command, and what has to follow it so that both servers hold the same afterwards."""
+        """One command, plainly or from a script, and what has to precede and follow it so that both servers hold the
+        same afterwards.
+        """
+        words = self._one()
+        if self.rng.random() >= self._scripts:
+            return words
+        return [in_script(each) if each[0].lower() != b"select" else each for each in words]
+
+    def _one(self) -> list[Words]:
         row = self.rng.choices(self.rows, self.weights)[0]
         words = self.command(row.text, row.arguments)
         follow: list[Words] = []

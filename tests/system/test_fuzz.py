@@ -6,7 +6,6 @@ end is compared whole. Found inputs become cases in tests/unit/test_requests.py 
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ LEFT_OUT = (
 CLOCKS = ("ttl", "expire", "restore", "ex", "stream", "x")  # parts of names: what the clock decides
 # Inline requests with these bytes differ as docs/differences.md says, and HELLO tells another version.
 SPARED = [(b"\0", b"\2"), (b"\xff", b"\xfe"), (b"hello", b"jelly")]
+PIECES = [b"\r\n", b"*", b"$", b"-", b'"', b" ", b"*0\r\n", b"*-1\r\n"]
 NUMBERS = [b"0", b"-1", b"1", b"9", b"1000000", b"2147483648", b"9223372036854775808", b"-9223372036854775808"]
 
 
@@ -56,7 +56,7 @@ def mutate(rng: Random, piece: bytes) -> bytes:
             case 2:
                 piece = piece[: at + size] + piece[at : at + size] + piece[at + size :]
             case 3:
-                piece = piece[:at] + rng.choice([b"\r\n", b"*", b"$", b"-", b'"', b" ", b"*0\r\n", b"*-1\r\n"]) + piece[at:]
+                piece = piece[:at] + rng.choice(PIECES) + piece[at:]
             case 4:
                 piece = piece[:at] + rng.randbytes(size).replace(b"\0", b"\1") + piece[at:]
             case _:
@@ -85,11 +85,6 @@ def answer(server: Server, piece: bytes) -> bytes:
         return got
 
 
-def resident(server: Server) -> int:
-    """Resident bytes of a server process."""
-    return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Server, Server]]:
     """Genuine Valkey and a node, both with the same small keyspace."""
@@ -115,16 +110,16 @@ def _fuzz(pair: tuple[Server, Server], seed: int, total: int) -> None:
         piece = mutate(rng, stream(rng, generator))
         theirs, ours = answer(oracle, piece), answer(node, piece)
         if theirs != ours:
-            same = len(os.path.commonprefix([theirs, ours]))
+            same = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), 0)
             start = max(theirs.rfind(b"\r\n", 0, same) - 100, 0)
             pytest.fail(
                 f"KVORUM_DIFF_SEED={seed}: after {sent} bytes, to {piece!r}\n"
                 f"  Valkey: ...{theirs[start : same + 300]!r}\n  Kvorum: ...{ours[start : same + 300]!r}"
             )
         sent += len(piece)
-        before = before or resident(node)
+        before = before or node.resident()
     assert node.client().ping()
-    assert resident(node) - before < GROWTH
+    assert node.resident() - before < GROWTH
     assert "internal error" not in node.log.read_text()
 
 
