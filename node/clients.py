@@ -39,10 +39,14 @@ class NodeLoop(Loop):
             self.hold = engine.journal.active
 
     def after_batch(self) -> None:
-        """Hand what was propagated to replicas and file."""
+        """Hand what was propagated to replicas and file, tell who tracks prefixes of what has changed."""
         engine = self.engine
-        if engine is not None and engine.journal.active:
+        if engine is None:
+            return
+        if engine.journal.active:
             engine.journal.flush()
+        if engine.tracking.waiting:
+            engine.tracking.broadcast()
 
 
 def set_clock(e: Engine) -> None:
@@ -129,6 +133,10 @@ def forget(e: Engine, s: Session) -> None:
     e.sessions.pop(s.id, None)
     e.paused_sessions.pop(s.id, None)
     e.unwatch(s)
+    e.tracking.forget(s)
+    if s.monitor:
+        e.monitors.remove(s)
+        e.guard()
     if s.subscriptions() > 0:
         e.pubsub.forget(s)
     if s.blocked:

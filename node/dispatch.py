@@ -12,10 +12,12 @@ from librt.time import time as wall_time
 from mypy_extensions import i64
 
 from cluster.catalog.keys import KeysError, key_positions
+from cluster.catalog.model import ADMIN, MAY_REPLICATE, SKIP_COMMANDLOG, SKIP_MONITOR
 from cluster.resp.errors import ProtocolError
 from cluster.slots import key_slot
+from node.commandlog import LARGE_REPLY, LARGE_REQUEST, SLOW, request_bytes
 from node.commands.transactions import aborted, leave
-from node.engine import Engine
+from node.engine import NOTHING_SO_LARGE, Engine
 from node.errors import (
     CROSS_SLOT,
     LOADING,
@@ -26,13 +28,16 @@ from node.errors import (
     READ_ONLY,
     CommandError,
 )  # fmt: skip
+from node.latency import Times
 from node.memory import make_room
+from node.redaction import redacted
 from node.session import KIND_REPLICA, REPLY_ON, REPLY_SKIP, REPLY_SKIPPING, Executor, Request, Session
 from node.table import Entry
 from node.waiting import serve_ready
 
 PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
 AHEAD: Final = 64
+INLINE_MAX: Final = 64 * 1024  # bytes, as the decoder bounds a line
 
 OUR_BUGS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -41,6 +46,9 @@ _IN_PUBSUB: Final = frozenset([
     b"reset",
 ])  # fmt: skip
 _BUGS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_SCRIPTS: Final = frozenset([
+    b"eval", b"eval_ro", b"evalsha", b"evalsha_ro", b"fcall", b"fcall_ro",
+])  # shown to monitors before the commands that they run; the keys that they read are those of these commands
 _RUN_IN_MULTI: Final = frozenset([b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"])
 
 
@@ -52,6 +60,7 @@ class Dispatcher(Executor):
     on_bug: Callable[[str, BaseException], None]  # a handler raised what it should not have
     ahead: bool  # parse ahead whatever the number of keys (for tests)
     _clock: float
+    _outer_mark: i64  # where the reply of the client's own command begins, for what runs inside EXEC
 
     def __init__(self, engine: Engine, table: dict[bytes, Entry], on_bug: Callable[[str, BaseException], None]) -> None:
         self.engine = engine
@@ -59,6 +68,7 @@ class Dispatcher(Executor):
         self.on_bug = on_bug
         self.ahead = False
         self._clock = wall_time()
+        self._outer_mark = 0
 
     def run(self, session: Session) -> None:
         """Execute what the decoder holds until it is empty or the session stops; a protocol error closes the
@@ -79,7 +89,8 @@ class Dispatcher(Executor):
                     if not self._parse_ahead(s):
                         break
                 elif decoder.next():
-                    self.execute(s, decoder.args, decoder.buf, decoder.start if decoder.raw else -1, decoder.end)
+                    self.execute(s, decoder.args, decoder.buf, decoder.start if decoder.raw else -1,
+                                 decoder.end if decoder.raw else NOTHING_SO_LARGE)
                 else:
                     break
         except ProtocolError as error:
@@ -116,7 +127,8 @@ class Dispatcher(Executor):
                     break
                 raise
             args = decoder.args
-            s.parsed.append(Request(args, decoder.buf, decoder.start if decoder.raw else -1, decoder.end))
+            start: i64 = decoder.start if decoder.raw else -1
+            s.parsed.append(Request(args, decoder.buf, start, decoder.end if decoder.raw else NOTHING_SO_LARGE))
             if len(args) > 1:
                 keys.append(args[1])
         if len(s.parsed) == 0:
@@ -152,7 +164,9 @@ class Dispatcher(Executor):
         return entry
 
     def execute(self, s: Session, args: list[bytes], buf: bytes, start: i64, end: i64) -> None:
-        """Check and run one command. `buf[start:end]` is its multibulk form; `start` -1 when there is none."""
+        """Check and run one command. `buf[start:end]` is its multibulk form; `start` is -1 when there is none, and
+        `end` then NOTHING_SO_LARGE when its length is not known.
+        """
         e = self.engine
         entry = self.table.get(args[0])
         if entry is None or entry.container:
@@ -215,16 +229,64 @@ class Dispatcher(Executor):
             self._warn_snapshots(s, entry, args)
         asking = s.asking
         mark: i64 = len(s.reply.out)
+        self._outer_mark = mark
         if s.reply_mode == REPLY_SKIP and entry.name != b"client|reply":
             s.reply_mode = REPLY_SKIPPING
-        if s.no_touch and entry.name != b"touch":
-            self._invoke_untouching(s, entry, args, buf, start, end)
+        if s.tracking or s.redirected_to:
+            self._invoke_tracked(s, entry, args, buf, start, end, mark)
         else:
-            self.invoke(s, entry, args, buf, start, end)
-        self._mute(s, mark)
+            self._invoke_shown(s, entry, args, buf, start, end, mark)
         if asking and s.asking and entry.name != b"asking":
             s.asking = False
             s.refresh()
+
+    def _invoke_shown(
+        self, s: Session, entry: Entry, args: list[bytes], buf: bytes, start: i64, end: i64, mark: i64
+    ) -> None:
+        """As `invoke`, for what may be unusual: no access clocks, no reply, monitors."""
+        monitors = self.engine.monitors
+        first = monitors.active and entry.name in _SCRIPTS
+        if first:
+            monitors.show(wall_time(), s, args)
+        if s.no_touch and entry.name != b"touch":
+            self._invoke_untouching(s, entry, args, buf, start, end)
+        elif s.import_source:
+            self._invoke_importing(s, entry, args, buf, start, end)
+        else:
+            self.invoke(s, entry, args, buf, start, end)
+        self._mute(s, mark)
+        if monitors.active and not first:
+            self._show(s, entry, args)
+
+    def _show(self, s: Session, entry: Entry, args: list[bytes]) -> None:
+        """Show a command to the monitors, but for those of administrators."""
+        if entry.command.flags & (SKIP_MONITOR | ADMIN) == 0:
+            self.engine.monitors.show(wall_time(), s, redacted(entry.name, args))
+
+    def _invoke_tracked(
+        self, s: Session, entry: Entry, args: list[bytes], buf: bytes, start: i64, end: i64, mark: i64
+    ) -> None:
+        """As `_invoke_shown`, for a client that tracks keys or hears for another: it is told after its reply."""
+        tracking = self.engine.tracking
+        before = tracking.begin(s)
+        self._invoke_shown(s, entry, args, buf, start, end, mark)
+        self._remember(s, entry, args)
+        tracking.end(s, before)
+        most = self.engine.settings.tracking_table_max_keys
+        if most > 0:
+            tracking.limit(most)
+        if s.caching and not s.multi and not entry.name.startswith(b"client|"):
+            s.caching = False
+
+    def _remember(self, reader: Session, entry: Entry, args: list[bytes]) -> None:
+        """Note which keys a tracking client has read."""
+        if not reader.tracking or not entry.readonly or entry.pubsub or entry.name in _SCRIPTS or not entry.keyed:
+            return
+        try:
+            positions = key_positions(entry.command, args)
+        except KeysError:
+            return
+        self.engine.tracking.remember(reader, [args[position] for position in positions])
 
     def _mute(self, s: Session, mark: i64) -> None:
         """Take back the reply of a client that has asked for none."""
@@ -264,6 +326,17 @@ class Dispatcher(Executor):
             for store in stores:
                 store.no_touch = False
 
+    def _invoke_importing(self, s: Session, entry: Entry, args: list[bytes], buf: bytes, start: i64, end: i64) -> None:
+        """As `invoke`, for the source of an import: expired keys are still there."""
+        stores = self.engine.stores
+        for store in stores:
+            store.ignore_expiry = self.engine.settings.import_mode
+        try:
+            self.invoke(s, entry, args, buf, start, end)
+        finally:
+            for store in stores:
+                store.ignore_expiry = False
+
     def _pauses(self, entry: Entry) -> bool:
         if not self.engine.paused_writes_only:
             return not entry.name.startswith(b"client|")
@@ -281,6 +354,9 @@ class Dispatcher(Executor):
             refusal = self._refused_by_gate(s, entry, args)
             if refusal is not None:
                 return refusal
+        if s.redirects and not e.gate.active and not replication.primary:
+            if entry.write or (entry.readonly and not s.readonly):
+                return b"REDIRECT %b:%d" % (replication.primary_host.encode(), replication.primary_port)
         if entry.denyoom and e.settings.maxmemory > 0 and not make_room(e):
             return OUT_OF_MEMORY
         if entry.write and replication.primary:
@@ -298,6 +374,9 @@ class Dispatcher(Executor):
             return PRIMARY_DOWN
         if replication.loading and not entry.loading:
             return LOADING
+        if s.monitor or s.kind == KIND_REPLICA:
+            if entry.write or entry.readonly or entry.command.flags & MAY_REPLICATE:
+                return b"ERR Replica can't interact with the keyspace"
         return None
 
     def _refused_by_gate(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
@@ -340,6 +419,7 @@ class Dispatcher(Executor):
         """Run a command that has passed the checks, count it and propagate what it did."""
         e = self.engine
         dirty = e.dirty
+        began = self._clock
         e.replaced = False
         s.commands += 1
         s.last_command = entry.name
@@ -354,16 +434,45 @@ class Dispatcher(Executor):
             self.on_bug(entry.name.decode(), bug)
             self.fail(s, entry, b"ERR internal error while executing '" + entry.name + b"', see the log")
         now = wall_time()
+        took = now - began
         entry.calls += 1
-        entry.microseconds += (now - self._clock) * 1e6
+        entry.microseconds += took * 1e6
         self._clock = now
         e.stats.commands += 1
+        if took >= e.timed_after:
+            _count_time(entry, took)
+        if took >= e.slow_after or end - start >= e.large_request or len(s.reply.out) - mark >= e.large_reply:
+            self._log(s, entry, args, took, start, end, len(s.reply.out) - mark)
         if len(s.store.expired) > 0:
             e.propagate_expired()
         if (e.dirty != dirty or e.replaced) and e.journal.active:
             e.propagate(s, buf, start, end, args)
         if len(e.blocking.ready) > 0 and not e.in_transaction:
             serve_ready(e)
+
+    def _log(self, s: Session, entry: Entry, args: list[bytes], took: float, start: i64, end: i64, reply: i64) -> None:
+        """Keep a command that took long, or whose request or reply is large, in the lists that want it."""
+        e = self.engine
+        if s.blocked:
+            return
+        micros = i64(took * 1e6)
+        now_s: i64 = e.now_ms // 1000
+        e.latency.add(b"fast-command" if entry.fast else b"command", now_s, micros // 1000)
+        if entry.command.flags & SKIP_COMMANDLOG:
+            return
+        size: i64 = end - start
+        if start < 0:
+            size = _inferred_size(args) if end == NOTHING_SO_LARGE else 0
+        shown = redacted(entry.name, args)
+        self._keep(SLOW, s, micros, shown)
+        self._keep(LARGE_REQUEST, s, size, shown)
+        if not s.executing:
+            self._keep(LARGE_REPLY, s, reply, shown)
+
+    def _keep(self, kind: i64, s: Session, value: i64, shown: list[bytes]) -> None:
+        commands = self.engine.command_lists[kind]
+        if commands.wants(value):
+            commands.add(self.engine.now_ms // 1000, value, shown, s.address, s.name)
 
     def call(self, session: Session, args: list[bytes]) -> None:
         """Execute a command that was checked when it was queued, or before it blocked."""
@@ -373,7 +482,26 @@ class Dispatcher(Executor):
             self.engine.slot = key_slot(args[entry.first_key])
         if self.engine.snapshots.active and entry.write:
             self._warn_snapshots(session, entry, args)
+        tracking = self.engine.tracking
+        if (session.tracking or session.redirected_to) and not session.running:
+            before = tracking.begin(session)
+            self.invoke(session, entry, args, b"", -1, 0)
+            self._remember(session, entry, args)
+            tracking.end(session, before)
+            return
         self.invoke(session, entry, args, b"", -1, 0)
+        if session.executing:
+            self.after_inner(session, session, entry, args)
+            reply: i64 = len(session.reply.out) - self._outer_mark
+            if reply >= self.engine.large_reply and entry.command.flags & SKIP_COMMANDLOG == 0:
+                self._keep(LARGE_REPLY, session, reply, redacted(entry.name, args))
+
+    def after_inner(self, outer: Session, session: Session, entry: Entry, args: list[bytes]) -> None:
+        """A command that EXEC or a script of `outer` ran is over: monitors are shown it, and its keys remembered."""
+        if outer.running:
+            self._remember(outer, entry, args)
+        if self.engine.monitors.active:
+            self._show(session, entry, args)
 
     def recheck(self, session: Session, args: list[bytes]) -> bytes | None:
         """What EXEC must find right again for a queued command: keys, role and memory; None when all is well."""
@@ -405,6 +533,21 @@ class Dispatcher(Executor):
             if s.reply_mode == REPLY_SKIP:
                 s.reply_mode = REPLY_SKIPPING
             self._mute(s, mark)
+
+
+def _inferred_size(args: list[bytes]) -> i64:
+    """Bytes of a request that is not in one piece: one line, or what is too long for that."""
+    size = request_bytes(args, True)
+    return size if size <= INLINE_MAX else request_bytes(args, False)
+
+
+def _count_time(entry: Entry, took: float) -> None:
+    """Count a call that took more than a microsecond in the command's histogram."""
+    times = entry.times
+    if times is None:
+        times = Times()
+        entry.times = times
+    times.add(i64(took * 1e9))
 
 
 def unknown(table: dict[bytes, Entry], args: list[bytes]) -> bytes:

@@ -31,14 +31,18 @@ from cluster.loop import Loop
 from cluster.slots import key_slot
 from node.acl import Acl
 from node.blocking import Blocking
+from node.commandlog import CommandList
 from node.gate import Gate
-from node.keyspace import Store
+from node.keyspace import Expired, Store
+from node.latency import LatencyMonitor
+from node.monitors import Monitors
 from node.ports import Journal, Replication, Snapshots
 from node.pubsub import PubSub
 from node.session import Executor, Session
 from node.settings import Settings
 from node.stats import Stats
 from node.table import Entry
+from node.tracking import Tracking
 
 # Classes of keyspace events, the letters of notify-keyspace-events. Source: Valkey's notify-keyspace-events
 # documentation.
@@ -62,6 +66,9 @@ _LETTERS: Final[list[tuple[int, int]]] = [
     (NOTIFY_SET, 115), (NOTIFY_HASH, 104), (NOTIFY_ZSET, 122), (NOTIFY_EXPIRED, 120), (NOTIFY_EVICTED, 101),
     (NOTIFY_STREAM, 116), (NOTIFY_KEY_MISS, 109), (NOTIFY_MODULE, 100), (NOTIFY_NEW, 110),
 ]  # fmt: skip
+NEVER: Final = float("inf")  # seconds
+NOTHING_SO_LARGE: Final = 1 << 62  # bytes
+
 _ALL: Final = 4 | 8 | 16 | 32 | 64 | 128 | 256 | 512 | 1024 | 8192  # A = g$lshzxetd
 
 
@@ -96,6 +103,10 @@ class Engine:
     executor: Executor
     blocking: Blocking
     pubsub: PubSub
+    tracking: Tracking
+    monitors: Monitors
+    command_lists: list[CommandList]  # by node.commandlog's SLOW, LARGE_REQUEST, LARGE_REPLY
+    latency: LatencyMonitor
     gate: Gate
     journal: Journal
     snapshots: Snapshots
@@ -107,6 +118,12 @@ class Engine:
     dirty: i64
     notify_mask: i64
     watched: dict[tuple[int, bytes], list[Session]]
+    keys_observed: bool  # somebody watches or tracks keys; kept by `observe`
+    slow_after: float  # seconds from which a command is looked at for SLOWLOG and LATENCY
+    timed_after: float  # seconds from which a command's time goes into its histogram, the rest is counted as calls
+    large_request: i64  # bytes from which a command is looked at for COMMANDLOG
+    large_reply: i64
+    client_memory: i64  # bytes of the clients that maxmemory-clients bounds; kept only while it does
     next_id: i64
     paused_until_ms: i64  # CLIENT PAUSE
     paused_writes_only: bool
@@ -135,6 +152,10 @@ class Engine:
         self.executor = Executor()
         self.blocking = Blocking()
         self.pubsub = PubSub()
+        self.tracking = Tracking(self.sessions)
+        self.monitors = Monitors()
+        self.command_lists = [CommandList(), CommandList(), CommandList()]
+        self.latency = LatencyMonitor()
         self.gate = Gate()
         self.journal = Journal()
         self.snapshots = Snapshots()
@@ -146,6 +167,12 @@ class Engine:
         self.dirty = 0
         self.notify_mask = 0
         self.watched = {}
+        self.keys_observed = False
+        self.slow_after = NEVER
+        self.timed_after = NEVER
+        self.large_request = NOTHING_SO_LARGE
+        self.large_reply = NOTHING_SO_LARGE
+        self.client_memory = 0
         self.next_id = 1
         self.paused_until_ms = 0
         self.paused_writes_only = False
@@ -165,16 +192,16 @@ class Engine:
     def changed(self, s: Session, key: bytes, kind: i64, event: bytes, count: i64 = 1) -> None:
         """The value of `key` in the session's database has changed."""
         self.dirty += count
-        if len(self.watched) > 0:
-            self.break_watch(s.dbid, key)
+        if self.keys_observed:
+            self.tell_observers(s.dbid, key)
         if self.notify_mask & kind:
             self.notify(kind, event, key, s.dbid)
 
     def changed_in(self, dbid: i64, key: bytes, kind: i64, event: bytes, count: i64 = 1) -> None:
         """As `changed`, for another database."""
         self.dirty += count
-        if len(self.watched) > 0:
-            self.break_watch(dbid, key)
+        if self.keys_observed:
+            self.tell_observers(dbid, key)
         if self.notify_mask & kind:
             self.notify(kind, event, key, dbid)
 
@@ -236,7 +263,20 @@ class Engine:
             or self.replication.loading
             or self.paused_until_ms > 0
             or self.settings.min_replicas_to_write > 0
+            or self.monitors.active
         )
+
+    # --- who wants to know of changed keys
+    def observe(self) -> None:
+        """Recompute `keys_observed`; to be called when somebody begins or ends to watch or track."""
+        self.keys_observed = len(self.watched) > 0 or self.tracking.used
+
+    def tell_observers(self, dbid: i64, key: bytes) -> None:
+        """A key has changed or is gone: break WATCH, invalidate what clients have cached."""
+        if len(self.watched) > 0:
+            self.break_watch(dbid, key)
+        if self.tracking.used:
+            self.tracking.changed(key)
 
     # --- WATCH
     def watch(self, s: Session, key: bytes) -> None:
@@ -246,6 +286,7 @@ class Engine:
         if s in sessions:
             return
         sessions.append(s)
+        self.keys_observed = True
         s.watching.append((s.dbid, key, self.exists(s.dbid, key)))
 
     def exists(self, dbid: i64, key: bytes) -> bool:
@@ -262,7 +303,9 @@ class Engine:
             others.remove(s)
             if not others:
                 del self.watched[place]
-        s.watching = []
+        if len(s.watching) > 0:
+            s.watching = []
+            self.observe()
         s.watch_broken = False
 
     def break_watch(self, dbid: i64, key: bytes) -> None:
@@ -327,11 +370,27 @@ class Engine:
                 self.stats.expired_keys += 1
                 if len(self.watched) > 0:
                     self._break_expired(dbid, key)
+                if self.tracking.used:
+                    self.tracking.changed(key)
                 if self.journal.active:
                     if self.in_transaction and not self._transaction_open:
                         self._open_transaction()
                     self.journal.command(dbid, [b"DEL", key])
                 self.notify(NOTIFY_EXPIRED, b"expired", key, dbid)
+
+    def propagate_fields(self, dbid: i64, found: Expired) -> None:
+        """Hand an HDEL for the fields that active expiry has removed to the journal, and send the events."""
+        self.stats.expired_fields += len(found.elements)
+        if self.keys_observed:
+            self.tell_observers(dbid, found.key)
+        self.notify(NOTIFY_HASH, b"hexpired", found.key, dbid)
+        if found.emptied:
+            self.notify(NOTIFY_GENERIC, b"del", found.key, dbid)
+        if self.journal.active:
+            if found.emptied:  # as a whole, so that no replica shows an empty hash
+                self.journal.command(dbid, [b"UNLINK", found.key])
+            else:
+                self.journal.command(dbid, [b"HDEL", found.key, *found.elements])
 
     def _open_transaction(self) -> None:
         self._transaction_open = True

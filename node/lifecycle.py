@@ -16,9 +16,10 @@ from cluster.options import OptionError
 from cluster.topology import TopologyError, from_json
 from node.acl import Acl
 from node.clients import ClientListener, NodeLoop, set_clock
+from node.commandlog import LARGE_REPLY, LARGE_REQUEST, SLOW
 from node.descriptors import room_for
 from node.dispatch import Dispatcher
-from node.engine import Engine, notify_flags
+from node.engine import NEVER, NOTHING_SO_LARGE, Engine, notify_flags
 from node.eviction import POLICIES
 from node.handlers import HANDLERS
 from node.settings import Settings
@@ -26,6 +27,13 @@ from node.stats import Stats
 from node.store import PlainStore
 from node.table import build_table
 from node.tuning import tune
+
+COMMAND_LISTS = (
+    (SLOW, "slowlog-log-slower-than", "slowlog-max-len"),
+    (LARGE_REQUEST, "commandlog-request-larger-than", "commandlog-large-request-max-len"),
+    (LARGE_REPLY, "commandlog-reply-larger-than", "commandlog-large-reply-max-len"),
+)
+MICROSECOND = 1024e-9  # what takes no longer is in the first bucket of every histogram, and counted as calls alone
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -76,7 +84,29 @@ def apply_settings(e: Engine) -> None:
     e.notify_mask = notify_flags(e.settings.notify_letters) or 0
     e.gate.require_full_coverage = e.settings.cluster_require_full_coverage
     e.gate.reads_when_down = e.settings.cluster_allow_reads_when_down
+    _set_logs(e)
+    for store in e.stores:
+        store.keep_expired = e.settings.import_mode or not e.replication.primary
     e.guard()
+
+
+def _set_logs(e: Engine) -> None:
+    """Which commands are looked at for the command log and for latency."""
+    options = e.settings.options
+    for kind, threshold, length in COMMAND_LISTS:
+        e.command_lists[kind].threshold = options.number(threshold)
+        e.command_lists[kind].length = options.number(length)
+    e.latency.threshold_ms = options.number("latency-monitor-threshold")
+    slow, request, reply = (commands.threshold for commands in e.command_lists)
+    spike = float(e.latency.threshold_ms) / 1e3 if e.latency.threshold_ms else NEVER
+    e.slow_after = min(float(slow) / 1e6 if slow >= 0 else NEVER, spike)
+    e.large_request = request if request >= 0 else NOTHING_SO_LARGE + 1
+    e.large_reply = reply if reply >= 0 else NOTHING_SO_LARGE
+    timed = options.flag("latency-tracking")
+    e.timed_after = MICROSECOND if timed else NEVER
+    for entry in e.table.values():
+        for counted in (entry, *entry.subcommands.values()):
+            counted.time_calls(timed)
 
 
 def _settings_changed(e: Engine, names: frozenset[str]) -> None:

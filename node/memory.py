@@ -37,8 +37,8 @@ def make_room(e: Engine) -> bool:
         e.stats.evicted_keys += 1
         if e.journal.active:
             e.journal.command(victim.dbid, [b"DEL", victim.key])
-        if len(e.watched) > 0:
-            e.break_watch(victim.dbid, victim.key)
+        if e.keys_observed:
+            e.tell_observers(victim.dbid, victim.key)
         e.notify(NOTIFY_EVICTED, b"evicted", victim.key, victim.dbid)
         evicted += 1
         if evicted >= _AT_ONCE:

@@ -107,6 +107,23 @@ class Session:
     readonly: bool  # READONLY: reads are served by this replica in cluster mode
     no_evict: bool
     no_touch: bool
+    import_source: bool  # sees expired keys while the node is in import mode
+    redirects: bool  # CLIENT CAPA REDIRECT: a replica sends it to the primary
+    monitor: bool  # is shown every command
+    evict_bytes: i64  # its memory as it stands in the sum that maxmemory-clients bounds
+    # client-side caching; node.tracking changes these
+    tracking: bool
+    broadcast: bool  # hears of prefixes instead of the keys that it has read
+    opt_in: bool
+    opt_out: bool
+    no_loop: bool  # is not told of its own changes
+    caching: bool  # CLIENT CACHING was given for the next command
+    broken_redirect: bool
+    redirect: i64  # id of the session that is told in its place, 0 for itself
+    redirected_to: bool  # another session's invalidations come here
+    prefixes: dict[bytes, None]
+    running: bool  # a command of a session that may be told of invalidations runs
+    pushes: list[bytes]  # what it is told once its reply is written
     kind: i64
     primary_link: bool
     replica: object | None  # replication's record while this client is a replica of ours
@@ -153,6 +170,22 @@ class Session:
         self.readonly = False
         self.no_evict = False
         self.no_touch = False
+        self.import_source = False
+        self.redirects = False
+        self.monitor = False
+        self.evict_bytes = 0
+        self.tracking = False
+        self.broadcast = False
+        self.opt_in = False
+        self.opt_out = False
+        self.no_loop = False
+        self.caching = False
+        self.broken_redirect = False
+        self.redirect = 0
+        self.redirected_to = False
+        self.prefixes = {}
+        self.running = False
+        self.pushes = []
         self.kind = KIND_NORMAL
         self.primary_link = False
         self.replica = None
@@ -169,11 +202,16 @@ class Session:
         self.slow = (
             self.multi
             or not self.authenticated
+            or self.user.restricted
             or self.reply_mode != REPLY_ON
             or self.asking
             or self.primary_link
             or self.kind != KIND_NORMAL
             or self.no_touch
+            or self.tracking
+            or self.redirected_to
+            or self.monitor
+            or self.import_source
             or (not self.reply.resp3 and self.subscriptions() > 0)
         )
 

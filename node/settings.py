@@ -17,6 +17,7 @@ MEGABYTE: Final = 1024 * 1024
 BACKLOG_MIN: Final = 16 * 1024
 HZ_MAX: Final = 500
 BIND_MAX: Final = 16
+USER_WORDS_MAX: Final = 1 << 16
 EVENT_LETTERS: Final = b"g$lshzxetdn"  # the classes, in the order in which they are shown
 POLICY_NAMES: Final = (
     "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl",
@@ -121,6 +122,22 @@ def _check_save(words: Words, _old: Words) -> Words:
     return ()
 
 
+def _check_percentiles(words: Words, _old: Words) -> Words:
+    """Percentiles from 0 to 100; none at all for an empty word."""
+    shown: list[bytes] = []
+    for word in words:
+        if word == b"" and len(words) == 1:
+            break
+        try:
+            value = float(word)
+        except ValueError:
+            raise OptionError("Invalid latency-tracking-info-percentiles parameters") from None
+        if not 0 <= value <= 100:
+            raise OptionError("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]")
+        shown.append(b"%g" % value)
+    return tuple(shown)
+
+
 # --- rows by kind
 def _flag(name: str, default: str, immutable: bool = False, aliases: tuple[str, ...] = ()) -> Option:
     return Option(name, Kind.FLAG, default, immutable=immutable, aliases=aliases)
@@ -199,12 +216,25 @@ _GENERAL: Final = (
     _number("databases", 16, 1, I32_MAX, immutable=True),
     _number("hz", 10, 0, I32_MAX, check=_check_hz),
     _secret("requirepass"),
+    Option("user", Kind.LINES, "", 1, USER_WORDS_MAX, hidden=True, sensitive=True),
+    _text("aclfile", immutable=True),
+    Option("acl-pubsub-default", Kind.ENUM, "resetchannels", choices=("allchannels", "resetchannels")),
+    _number("acllog-max-len", 128, 0, I64_MAX),
     Option("enable-debug-command", Kind.ENUM, "no", choices=PROTECTED_ACTIONS, immutable=True),
     Option("enable-protected-configs", Kind.ENUM, "no", choices=PROTECTED_ACTIONS, immutable=True),
     Option("enable-module-command", Kind.ENUM, "no", choices=("no",), immutable=True),
     Option("notify-keyspace-events", Kind.TEXT, "", check=_check_events),
     _number("slowlog-log-slower-than", 10000, -1, I64_MAX, aliases=("commandlog-execution-slower-than",)),
     _number("slowlog-max-len", 128, 0, I64_MAX, aliases=("commandlog-slow-execution-max-len",)),
+    _number("commandlog-request-larger-than", MEGABYTE, -1, I64_MAX),
+    _number("commandlog-large-request-max-len", 128, 0, I64_MAX),
+    _number("commandlog-reply-larger-than", MEGABYTE, -1, I64_MAX),
+    _number("commandlog-large-reply-max-len", 128, 0, I64_MAX),
+    _number("latency-monitor-threshold", 0, 0, I64_MAX),
+    _flag("latency-tracking", "yes"),
+    Option("latency-tracking-info-percentiles", Kind.WORDS, "50 99 99.9", 0, 64, check=_check_percentiles),
+    _memory("tracking-table-max-keys", 1000000),
+    _flag("import-mode", "no"),
     Option("loglevel", Kind.ENUM, "notice", choices=("debug", "verbose", "notice", "warning", "nothing")),
     _text("logfile", immutable=True),
     _flag("hide-user-data-from-log", "yes"),
@@ -299,7 +329,6 @@ _INERT: Final = (
     _flag("jemalloc-bg-thread", "yes"),
     _flag("disable-thp", "yes", immutable=True),
     Option("locale-collate", Kind.ENUM, "", choices=("", "C", "POSIX")),
-    _number("acllog-max-len", 128, 0, I64_MAX),
     _number("stream-node-max-entries", 100, 0, I64_MAX),
     _memory("stream-node-max-bytes", 4096),
     _memory("hll-sparse-max-bytes", 3000),
@@ -320,7 +349,6 @@ _INERT: Final = (
     _flag("aof-timestamp-enabled", "no"),
     _flag("aof-rewrite-incremental-fsync", "yes"),
     Option("oom-score-adj-values", Kind.WORDS, "0 200 800", 3, 3),
-    _only_number("latency-monitor-threshold", 0),
 )
 
 ROWS: Final = (*_NETWORK, *_GENERAL, *_MEMORY, *_REPLICATION, *_CLUSTER, *_PERSISTENCE, *_INERT)
@@ -360,9 +388,12 @@ class Settings:
     databases: i64
     hz: i64
     password: bytes
+    acl_channels_open: bool
+    acl_log_max_len: i64
     notify_letters: bytes
     slowlog_slower_than: i64  # microseconds, -1 = never
-    slowlog_max_len: i64
+    tracking_table_max_keys: i64
+    import_mode: bool
     node_id: str
     service_name: str
     directory: str
@@ -438,9 +469,12 @@ class Settings:
         self.databases = o.number("databases")
         self.hz = o.number("hz")
         self.password = o.text("requirepass")
+        self.acl_channels_open = o.text("acl-pubsub-default") == b"allchannels"
+        self.acl_log_max_len = o.number("acllog-max-len")
         self.notify_letters = o.text("notify-keyspace-events")
         self.slowlog_slower_than = o.number("slowlog-log-slower-than")
-        self.slowlog_max_len = o.number("slowlog-max-len")
+        self.import_mode = o.flag("import-mode")
+        self.tracking_table_max_keys = o.number("tracking-table-max-keys")
         self.node_id = o.string("node-id")
         self.service_name = o.string("service-name")
         self.directory = o.string("dir")

@@ -25,6 +25,7 @@ from cluster.catalog.model import (
     WRITE,
     Command,
 )  # fmt: skip
+from node.latency import Times
 
 
 @final
@@ -60,6 +61,9 @@ class Entry:
     microseconds: float
     rejected: i64
     failed: i64
+    times: Times | None  # of the calls that took more than a microsecond
+    untimed: i64  # calls made while latency-tracking was off
+    off_at: i64  # `calls` when it was switched off, -1 while it is on
 
     def __init__(self, command: Command, handler: Callable[..., None]) -> None:
         flags = command.flags
@@ -90,10 +94,31 @@ class Entry:
         self.checked = self.write or self.denyoom
         self.container = len(command.subcommands) > 0
         self.subcommands = {}
+        self.off_at = -1
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was counted (CONFIG RESETSTAT)."""
         self.calls = 0
         self.microseconds = 0.0
         self.rejected = 0
         self.failed = 0
+        self.times = None
+        self.untimed = 0
+        if self.off_at > 0:
+            self.off_at = 0
+
+    def time_calls(self, wanted: bool) -> None:
+        """Switch the histogram of times on or off (latency-tracking)."""
+        if wanted and self.off_at >= 0:
+            self.untimed += self.calls - self.off_at
+            self.off_at = -1
+        elif not wanted and self.off_at < 0:
+            self.off_at = self.calls
+
+    def timed(self) -> i64:
+        """How many calls the histogram of times has."""
+        return (self.calls if self.off_at < 0 else self.off_at) - self.untimed
 
 
 def _container(engine: object, session: object, args: list[bytes]) -> None:

@@ -26,7 +26,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "node": [
         set(),
         {"session"},
-        {"ports", "pubsub", "blocking"},
+        {"ports", "pubsub", "blocking", "tracking", "monitors"},
         {"engine"},
         {"waiting", "memory"},
         {"commands"},

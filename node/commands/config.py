@@ -61,10 +61,7 @@ def resetstat(e: Engine, s: Session, args: list[bytes]) -> None:
     e.stats.reset(e.loop.read_bytes, e.loop.sent_bytes, hits, misses)
     for entry in e.table.values():
         for counted in (entry, *entry.subcommands.values()):
-            counted.calls = 0
-            counted.microseconds = 0.0
-            counted.rejected = 0
-            counted.failed = 0
+            counted.clear()
     s.reply.ok()
 
 

@@ -29,6 +29,7 @@ def flushall(e: Engine, s: Session, args: list[bytes]) -> None:
     _check_flush(args)
     for dbid in range(len(e.stores)):
         e.dirty += _empty(e, dbid)
+    e.tracking.flushed()
     e.dirty += 1
     s.reply.ok()
 

@@ -233,6 +233,7 @@ class PrimaryLink:
         owner.loading = True
         owner.refresh()
         e.break_all_watches(-1)
+        e.tracking.flushed()
         for store in e.stores:
             store.clear()
         try:
