@@ -160,7 +160,7 @@ class Options:
         for pattern in patterns:
             if not any(c in pattern for c in b"[*?"):
                 name = pattern.decode("utf-8", "replace").lower()
-                if name in self._names:
+                if name in self._names and not _secret_lines(self._names[name]):
                     found.setdefault(name, (pattern, self.get(name)))
                 continue
             wanted = glob(pattern)
@@ -249,6 +249,11 @@ class Options:
             for observer in told:
                 observer(changed)
             raise OptionError(error.reason, error.name or blamed) from None
+
+
+def _secret_lines(row: Option) -> bool:
+    """Whether CONFIG GET does not know it: lines with secrets in them (`user`), which a command of their own shows."""
+    return row.kind is Kind.LINES and row.sensitive
 
 
 def canonical(row: Option, words: Words, old: Words) -> Words:

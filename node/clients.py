@@ -185,7 +185,7 @@ class ClientListener(Listener):
         e.next_id += 1
         session.address = address
         session.local_address = local
-        session.authenticated = e.acl.default_user.nopass
+        session.authenticated = e.acl.open()
         session.decoder.trusted = session.authenticated
         session.refresh()
         ClientConn(self.loop, client, e, session, context is not None)

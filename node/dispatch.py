@@ -15,7 +15,10 @@ from cluster.catalog.keys import KeysError, key_positions
 from cluster.catalog.model import ADMIN, MAY_REPLICATE, SKIP_COMMANDLOG, SKIP_MONITOR
 from cluster.resp.errors import ProtocolError
 from cluster.slots import key_slot
+from node.acl.check import changed_since, explain
 from node.commandlog import LARGE_REPLY, LARGE_REQUEST, SLOW, request_bytes
+from node.commands.denials import NO_PERMISSION, denied
+from node.commands.denials import refusal as not_permitted
 from node.commands.transactions import aborted, leave
 from node.engine import NOTHING_SO_LARGE, Engine
 from node.errors import (
@@ -31,6 +34,9 @@ from node.errors import (
 from node.latency import Times
 from node.memory import make_room
 from node.redaction import redacted
+from node.script_checks import UNKNOWN as UNKNOWN_IN_SCRIPT
+from node.script_checks import WRONG_ARGUMENTS as WRONG_ARGUMENTS_IN_SCRIPT
+from node.script_checks import refusal as script_refusal
 from node.session import KIND_REPLICA, REPLY_ON, REPLY_SKIP, REPLY_SKIPPING, Executor, Request, Session
 from node.table import Entry
 from node.waiting import serve_ready
@@ -172,13 +178,13 @@ class Dispatcher(Executor):
         if entry is None or entry.container:
             entry = self.find(args)
         if entry is None:
-            self._reject(s, None, unknown(self.table, args) if s.authenticated else NO_AUTH)
+            self._reject(s, None, unknown(self.table, args) if self._let_in(s) else NO_AUTH)
             return
         count: i64 = len(args)
         arity = entry.arity
         if (arity > 0 and count != arity) or count < -arity:
             text = b"ERR wrong number of arguments for '" + entry.name + b"' command"
-            self._reject(s, entry, text if s.authenticated or entry.no_auth else NO_AUTH)
+            self._reject(s, entry, text if self._let_in(s) or entry.no_auth else NO_AUTH)
             return
         if s.slow or e.guarded:
             self._execute_guarded(s, entry, args, buf, start, end)
@@ -342,14 +348,26 @@ class Dispatcher(Executor):
             return not entry.name.startswith(b"client|")
         return entry.write or entry.name == b"exec" or entry.name == b"publish"
 
+    def _let_in(self, s: Session) -> bool:
+        """Whether the client has authenticated, or needs not to any more."""
+        return s.authenticated or self.engine.acl.open()
+
     def _refused(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
         """The first reason why this command may not run now, in Valkey's order."""
-        e = self.engine
-        replication = e.replication
-        if not s.authenticated and not entry.no_auth:
+        if not s.authenticated and not entry.no_auth and not self._let_in(s):
             return NO_AUTH
         if s.multi and entry.no_multi:
             return b"ERR Command '" + entry.name + b"' not allowed inside a transaction"
+        if s.user.restricted:
+            refusal = not_permitted(self.engine, s, entry.command, args)
+            if refusal is not None:
+                return refusal
+        return self._refused_now(s, entry, args)
+
+    def _refused_now(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
+        """As `_refused`, of those reasons alone that do not lie in the client but in the node."""
+        e = self.engine
+        replication = e.replication
         if entry.keyed and e.gate.active:
             refusal = self._refused_by_gate(s, entry, args)
             if refusal is not None:
@@ -475,9 +493,13 @@ class Dispatcher(Executor):
             commands.add(self.engine.now_ms // 1000, value, shown, s.address, s.name)
 
     def call(self, session: Session, args: list[bytes]) -> None:
-        """Execute a command that was checked when it was queued, or before it blocked."""
+        """Execute a command that was checked when it was queued, or before it blocked; its user's rules may have
+        changed since.
+        """
         entry = self.find(args)
         assert entry is not None
+        if session.user.restricted and not session.primary_link and self._revoked(session, entry, args):
+            return
         if entry.first_key > 0:
             self.engine.slot = key_slot(args[entry.first_key])
         if self.engine.snapshots.active and entry.write:
@@ -496,6 +518,41 @@ class Dispatcher(Executor):
             if reply >= self.engine.large_reply and entry.command.flags & SKIP_COMMANDLOG == 0:
                 self._keep(LARGE_REPLY, session, reply, redacted(entry.name, args))
 
+    def call_from_script(self, session: Session, args: list[bytes]) -> bytes | None:
+        """Execute one command of the running script in its session; the error of one that was not executed."""
+        e = self.engine
+        entry = self.table.get(args[0])
+        if entry is None or entry.container:
+            entry = self.find(args)
+        refused: bytes | None = None
+        if entry is None:
+            refused = unknown(self.table, args) if args[0].lower() in self.table else UNKNOWN_IN_SCRIPT
+            e.stats.count_error(refused)
+            return refused
+        count: i64 = len(args)
+        arity = entry.arity
+        if (arity > 0 and count != arity) or count < -arity:
+            refused = WRONG_ARGUMENTS_IN_SCRIPT
+        else:
+            refused = script_refusal(e, session, entry, args)
+        if refused is not None:
+            entry.rejected += 1
+            e.stats.count_error(refused)
+            return refused
+        if entry.first_key > 0:
+            e.slot = key_slot(args[entry.first_key])
+        if e.snapshots.active and entry.write:
+            self._warn_snapshots(session, entry, args)
+        self.invoke(session, entry, args, b"", -1, 0)
+        caller = e.scripts.caller
+        if caller is not None:
+            self.after_inner(caller, session, entry, args)
+        return None
+
+    def may_run(self, session: Session, args: list[bytes]) -> bool | None:
+        """Whether the session's user may run this command; None when there is no such command."""
+        return None if self.find(args) is None else True
+
     def after_inner(self, outer: Session, session: Session, entry: Entry, args: list[bytes]) -> None:
         """A command that EXEC or a script of `outer` ran is over: monitors are shown it, and its keys remembered."""
         if outer.running:
@@ -503,10 +560,23 @@ class Dispatcher(Executor):
         if self.engine.monitors.active:
             self._show(session, entry, args)
 
+    def _revoked(self, s: Session, entry: Entry, args: list[bytes]) -> bool:
+        """Whether the user may not run the command any more, which is answered."""
+        denial = denied(self.engine, s, entry.command, args)
+        if denial is None:
+            return False
+        if s.executing:
+            text = changed_since(denial)
+            self.engine.stats.count_error(text)
+            s.reply.error(text)
+        else:
+            self._reject(s, entry, NO_PERMISSION + explain(denial, s.user, entry.command, args))
+        return True
+
     def recheck(self, session: Session, args: list[bytes]) -> bytes | None:
         """What EXEC must find right again for a queued command: keys, role and memory; None when all is well."""
         entry = self.find(args)
-        return None if entry is None else self._refused(session, entry, args)
+        return None if entry is None else self._refused_now(session, entry, args)
 
     def fail(self, s: Session, entry: Entry | None, text: bytes) -> None:
         """Answer an error and count it."""

@@ -3,6 +3,9 @@
 from typing import Final
 
 from node.commands import (
+    acl,
+    bitfield,
+    bits,
     client,
     cluster,
     config,
@@ -12,9 +15,12 @@ from node.commands import (
     generic,
     generic_expire,
     generic_scan,
+    hash_fields,
     hashes,
+    hyperloglog,
     info,
     introspect,
+    lcs,
     list_blocking,
     list_index,
     lists,
@@ -33,8 +39,10 @@ from node.commands import (
 from node.engine import Handler
 
 _FAMILIES: Final = (
+    bitfield.HANDLERS, bits.HANDLERS, hyperloglog.HANDLERS, lcs.HANDLERS,
+    acl.HANDLERS,
     client.HANDLERS, cluster.HANDLERS, config.HANDLERS, connection.HANDLERS, debug.HANDLERS, dumping.HANDLERS,
-    generic.HANDLERS, generic_expire.HANDLERS, generic_scan.HANDLERS, hashes.HANDLERS, info.HANDLERS,
+    generic.HANDLERS, generic_expire.HANDLERS, generic_scan.HANDLERS, hash_fields.HANDLERS, hashes.HANDLERS, info.HANDLERS,
     introspect.HANDLERS, list_blocking.HANDLERS, list_index.HANDLERS, lists.HANDLERS, pubsub.HANDLERS,
     replication.HANDLERS, server.HANDLERS, sets.HANDLERS, strings.HANDLERS, strings_set.HANDLERS,
     transactions.HANDLERS, zset_blocking.HANDLERS, zset_ranges.HANDLERS, zset_stores.HANDLERS, zsets.HANDLERS,

@@ -14,9 +14,10 @@ from cluster.files import write_file
 from cluster.logs import set_up
 from cluster.options import OptionError
 from cluster.topology import TopologyError, from_json
-from node.acl import Acl
+from node.acl import Acl, AclFileError
 from node.clients import ClientListener, NodeLoop, set_clock
 from node.commandlog import LARGE_REPLY, LARGE_REQUEST, SLOW
+from node.commands.acl_files import UserLineError, configure_users
 from node.descriptors import room_for
 from node.dispatch import Dispatcher
 from node.engine import NEVER, NOTHING_SO_LARGE, Engine, notify_flags
@@ -52,6 +53,11 @@ def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
     loop.engine = engine
     engine.table = build_table(COMMANDS, HANDLERS)
     acl.require(settings.password)
+    acl.channels_open = settings.acl_channels_open
+    try:
+        configure_users(engine)
+    except (UserLineError, AclFileError) as error:
+        raise StartError(str(error)) from None
     engine.executor = Dispatcher(engine, engine.table, _log_bug)
     _fit_clients(settings)
     apply_settings(engine)
@@ -122,6 +128,7 @@ def _settings_changed(e: Engine, names: frozenset[str]) -> None:
         session.decoder.max_bulk = e.settings.max_bulk
     if "loglevel" in names:
         set_up("node", level=e.settings.options.string("loglevel"))
+    e.acl.channels_open = e.settings.acl_channels_open
     if "requirepass" in names:
         e.acl.require(e.settings.password)
 

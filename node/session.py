@@ -38,6 +38,14 @@ class Executor:
         """Execute one command that has passed the checks, as EXEC does with each that it queued."""
         raise NotImplementedError
 
+    def call_from_script(self, session: "Session", args: list[bytes]) -> bytes | None:
+        """Execute one command of a script in its session; returns the error of a command that was not executed."""
+        raise NotImplementedError
+
+    def may_run(self, session: "Session", args: list[bytes]) -> bool | None:
+        """Whether the session's user may run this command; None when there is no such command."""
+        raise NotImplementedError
+
     def recheck(self, session: "Session", args: list[bytes]) -> bytes | None:
         """The error that a command, checked some time ago, would get now; None when it may still run."""
         raise NotImplementedError

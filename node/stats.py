@@ -60,6 +60,7 @@ class Stats:
     connections: i64
     rejected_connections: i64
     expired_keys: i64
+    expired_fields: i64  # of hashes
     expired_time_cap: i64  # active expiry cycles that stopped at their time limit
     evicted_keys: i64
     evicted_clients: i64
@@ -73,6 +74,7 @@ class Stats:
     command_denied: i64
     key_denied: i64
     channel_denied: i64
+    database_denied: i64
     sync_full: i64
     sync_partial_ok: i64
     sync_partial_err: i64
@@ -104,10 +106,11 @@ class Stats:
         self.hits_base = 0
         self.misses_base = 0
         self.peak_memory = 0
-        self.auth_denied = 0  # RESETSTAT keeps these four, as in Valkey
+        self.auth_denied = 0  # RESETSTAT keeps these five, as in Valkey
         self.command_denied = 0
         self.key_denied = 0
         self.channel_denied = 0
+        self.database_denied = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -115,6 +118,7 @@ class Stats:
         self.connections = 0
         self.rejected_connections = 0
         self.expired_keys = 0
+        self.expired_fields = 0
         self.expired_time_cap = 0
         self.evicted_keys = 0
         self.evicted_clients = 0

@@ -2,6 +2,7 @@
 
 from cluster.configfile import rewrite
 from cluster.options import OptionError, UnknownOptionError
+from node.commands.acl_files import configuration_lines
 from node.engine import Engine, Handler
 from node.errors import SYNTAX, CommandError
 from node.memory import make_room
@@ -70,6 +71,7 @@ def rewrite_(e: Engine, s: Session, args: list[bytes]) -> None:
     options = e.settings.options
     if not options.path:
         raise CommandError(b"ERR The server is running without a config file")
+    options.put_lines("user", configuration_lines(e))
     try:
         rewrite(options)
     except OSError as error:

@@ -2,6 +2,9 @@
 
 from cluster.version import SERVER_NAME, VALKEY_VERSION
 from node.acl import DEFAULT, User
+from node.acl.check import DENIED_AUTH
+from node.acl.log import MULTI, TOPLEVEL
+from node.commands.denials import note
 from node.commands.reading import integer_or_none
 from node.engine import Engine, Handler
 from node.errors import DB_OUT_OF_RANGE, NOT_AN_INTEGER, SYNTAX, CommandError
@@ -25,11 +28,13 @@ def visible(text: bytes) -> bool:
     return all(33 <= c <= 126 for c in text)
 
 
-def authenticate(e: Engine, s: Session, name: bytes, password: bytes) -> None:
-    """Log the session in. Raises CommandError when name and password don't fit."""
+def authenticate(e: Engine, s: Session, name: bytes, password: bytes, command: bytes) -> None:
+    """Log the session in; `command` is the word by which it asked. Raises CommandError when name and password don't
+    fit.
+    """
     user = e.acl.authenticate(name, password)
     if user is None:
-        e.stats.auth_denied += 1
+        note(e, s, DENIED_AUTH, MULTI if s.multi or s.executing else TOPLEVEL, command, name)
         raise CommandError(WRONG_PASSWORD)
     log_in(s, user)
 
@@ -49,9 +54,9 @@ def auth(e: Engine, s: Session, args: list[bytes]) -> None:
     if len(args) == 2:
         if e.acl.default_user.nopass:
             raise CommandError(NO_PASSWORD_SET)
-        authenticate(e, s, DEFAULT, args[1])
+        authenticate(e, s, DEFAULT, args[1], args[0])
     else:
-        authenticate(e, s, args[1], args[2])
+        authenticate(e, s, args[1], args[2], args[0])
     s.reply.ok()
 
 
@@ -81,7 +86,7 @@ def hello(e: Engine, s: Session, args: list[bytes]) -> None:
         else:
             raise CommandError(b"ERR Syntax error in HELLO option '" + args[i] + b"'")
     if login:
-        authenticate(e, s, login[0], login[1])
+        authenticate(e, s, login[0], login[1], args[0])
     if not s.authenticated:
         raise CommandError(HELLO_UNAUTHENTICATED)
     if name is not None:

@@ -198,6 +198,7 @@ def stats(e: Engine) -> Fields:
         ("sync_partial_ok", str(c.sync_partial_ok)),
         ("sync_partial_err", str(c.sync_partial_err)),
         ("expired_keys", str(c.expired_keys)),
+        ("expired_fields", str(c.expired_fields)),
         ("expired_time_cap_reached_count", str(c.expired_time_cap)),
         ("evicted_keys", str(c.evicted_keys)),
         ("evicted_clients", str(c.evicted_clients)),
@@ -216,6 +217,8 @@ def stats(e: Engine) -> Fields:
         ("acl_access_denied_cmd", str(c.command_denied)),
         ("acl_access_denied_key", str(c.key_denied)),
         ("acl_access_denied_channel", str(c.channel_denied)),
+        ("acl_access_denied_tls_cert", "0"),
+        ("acl_access_denied_db", str(c.database_denied)),
     ]
 
 
@@ -278,7 +281,9 @@ def keyspace(e: Engine) -> Fields:
         keys = store.count()
         if keys:
             volatile, average = store.volatile_count(), store.expiry_average()
-            fields.append((f"db{i}", f"keys={keys},expires={volatile},avg_ttl={average}"))
+            inside = store.inside_count()
+            line = f"keys={keys},expires={volatile},avg_ttl={average},keys_with_volatile_items={inside}"
+            fields.append((f"db{i}", line))
     return fields
 
 

@@ -5,10 +5,14 @@ To add a command, add its row to the file of its group; a new file is one more n
 
 from cluster.catalog.model import Command
 from cluster.catalog.rows import (
+    acl,
+    bitmaps,
     cluster,
     connection,
     generic,
+    hash_fields,
     hashes,
+    hyperloglog,
     introspection,
     kvorum,
     lists,
@@ -22,14 +26,18 @@ from cluster.catalog.rows import (
 )
 
 GROUPS: list[list[Command]] = [
+    acl.ROWS,
     connection.ROWS,
     generic.ROWS,
     strings.ROWS,
     hashes.ROWS,
+    hash_fields.ROWS,
     lists.ROWS,
     sets.ROWS,
     sortedsets.ROWS,
     sortedset_ranges.ROWS,
+    bitmaps.ROWS,
+    hyperloglog.ROWS,
     pubsub.ROWS,
     transactions.ROWS,
     server.ROWS,
