@@ -36,7 +36,7 @@ from node.gate import Gate
 from node.keyspace import Expired, Store
 from node.latency import LatencyMonitor
 from node.monitors import Monitors
-from node.ports import Journal, Replication, Snapshots
+from node.ports import Journal, Replication, Scripts, Snapshots
 from node.pubsub import PubSub
 from node.session import Executor, Session
 from node.settings import Settings
@@ -111,6 +111,7 @@ class Engine:
     journal: Journal
     snapshots: Snapshots
     replication: Replication
+    scripts: Scripts
     rng: random.Random
     now_ms: i64
     now_us: i64
@@ -160,6 +161,7 @@ class Engine:
         self.journal = Journal()
         self.snapshots = Snapshots()
         self.replication = Replication()
+        self.scripts = Scripts()
         self.rng = rng
         self.now_ms = 0
         self.now_us = 0

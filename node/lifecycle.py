@@ -23,6 +23,7 @@ from node.dispatch import Dispatcher
 from node.engine import NEVER, NOTHING_SO_LARGE, Engine, notify_flags
 from node.eviction import POLICIES
 from node.handlers import HANDLERS
+from node.scripting.runner import Scripting
 from node.settings import Settings
 from node.stats import Stats
 from node.store import PlainStore
@@ -59,6 +60,7 @@ def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
     except (UserLineError, AclFileError) as error:
         raise StartError(str(error)) from None
     engine.executor = Dispatcher(engine, engine.table, _log_bug)
+    engine.scripts = Scripting(engine)
     _fit_clients(settings)
     apply_settings(engine)
     settings.options.observe(partial(_settings_changed, engine))

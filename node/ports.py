@@ -113,3 +113,34 @@ class Replication:
 
     def forget(self, session: Session) -> None:
         """A client is gone that was a replica or waits for replicas."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Scripts:
+    """What runs scripts, as the dispatcher and the hooks of the engine see it."""
+
+    running: bool  # a script is being executed
+    busy: bool  # for longer than busy-reply-threshold: everybody else is answered BUSY
+    read_only: bool  # the running script may not write
+    wrote: bool  # it has executed a write command: from then on it can't be refused or killed
+    oom: bool  # memory was exhausted when it began
+    flags: i64  # of the running script (node.scripting.shebang)
+    slot: i64  # of the keys that it has touched, -1 for none yet
+    name: bytes  # of the running function with a comma and a space behind, empty for a script
+    caller: Session | None
+    evicted: i64  # scripts that had to leave the cache
+
+    def __init__(self) -> None:
+        self.running = False
+        self.busy = False
+        self.read_only = False
+        self.wrote = False
+        self.oom = False
+        self.flags = 0
+        self.slot = -1
+        self.name = b""
+        self.caller = None
+        self.evicted = 0
+
+    def replicate(self, targets: i64) -> None:
+        """server.set_repl: where effects go from now on (1 append-only file, 2 replicas)."""

@@ -16,9 +16,11 @@ from cluster.catalog.model import (
     DENYOOM,
     FAST,
     LOADING,
+    MAY_REPLICATE,
     MOVABLEKEYS,
     NO_AUTH,
     NO_MULTI,
+    NOSCRIPT,
     PUBSUB,
     READONLY,
     STALE,
@@ -47,6 +49,8 @@ class Entry:
     stale: bool
     no_auth: bool
     no_multi: bool
+    noscript: bool
+    may_replicate: bool
     pubsub: bool
     blocking: bool
     asking: bool
@@ -83,6 +87,8 @@ class Entry:
         self.stale = flags & STALE != 0
         self.no_auth = flags & NO_AUTH != 0
         self.no_multi = flags & NO_MULTI != 0
+        self.noscript = flags & NOSCRIPT != 0
+        self.may_replicate = flags & MAY_REPLICATE != 0
         self.pubsub = flags & PUBSUB != 0
         self.blocking = flags & BLOCKING != 0
         self.asking = flags & ASKING != 0
