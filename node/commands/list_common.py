@@ -95,13 +95,13 @@ def added(e: Engine, s: Session, slot: i64, key: bytes, values: List) -> None:
 
 def removed(e: Engine, s: Session, slot: i64, key: bytes, values: List, before: i64, event: bytes, count: i64) -> None:
     """Elements were removed: account, tell, and drop the list when empty. `before`: its bytes before."""
+    if values.length > 0:
+        values.after_removing()
     s.store.grew(slot, key, values.used_bytes() - before)
     e.changed(s, key, NOTIFY_LIST, event, count)
     if values.length == 0:
         s.store.delete(slot, key)
         e.notify(NOTIFY_GENERIC, b"del", key, s.dbid)
-    else:
-        values.after_removing()
 
 
 def pop_one(e: Engine, s: Session, slot: i64, key: bytes, values: List, left: bool) -> bytes:

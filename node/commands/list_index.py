@@ -61,10 +61,11 @@ def lset(e: Engine, s: Session, args: list[bytes]) -> None:
     index = integer(args[2])
     before = values.used_bytes()
     values.before_adding(args, 3, 3)
-    if not values.set(index, args[3]):
-        raise CommandError(OUT_OF_RANGE)
+    there = values.set(index, args[3])
     values.after_removing()
     s.store.grew(e.slot, args[1], values.used_bytes() - before)
+    if not there:
+        raise CommandError(OUT_OF_RANGE)
     e.changed(s, args[1], NOTIFY_LIST, b"lset")
     s.reply.ok()
 
@@ -83,10 +84,11 @@ def linsert(e: Engine, s: Session, args: list[bytes]) -> None:
         return
     before = values.used_bytes()
     values.before_adding(args, 4, 4)
-    if not values.insert(args[3], args[4], where == b"after"):
+    there = values.insert(args[3], args[4], where == b"after")
+    s.store.grew(e.slot, args[1], values.used_bytes() - before)
+    if not there:
         s.reply.integer(-1)
         return
-    s.store.grew(e.slot, args[1], values.used_bytes() - before)
     e.changed(s, args[1], NOTIFY_LIST, b"linsert")
     s.reply.integer(values.length)
 
@@ -102,6 +104,8 @@ def lrem(e: Engine, s: Session, args: list[bytes]) -> None:
     count = values.remove(args[3], limit)
     if count > 0:
         removed(e, s, e.slot, args[1], values, before, b"lrem", count)
+    else:
+        s.store.grew(e.slot, args[1], values.used_bytes() - before)
     s.reply.integer(count)
 
 

@@ -3,9 +3,12 @@
 The nodes are cut, split and merged where Valkey's are, so that OBJECT ENCODING and DUMP tell the same. Pushing and
 popping at the ends is amortised O(1); everything else skips whole nodes by their count. `before_adding` comes before an
 addition and `after_removing` after a removal: they change the encoding, by Valkey's thresholds.
+
+A listpack of a few hundred bytes stands in `small` alone, rebuilt at each change, because a node, its buffer and the
+list of nodes would take more than the elements.
 """
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
@@ -13,8 +16,12 @@ from node.keyspace import Value
 from node.types import listpack
 from node.types.listnode import LIMITS, Node, mergeable
 
-_OBJECT_BYTES: i64 = 112  # the List and its list of nodes
-_NODE_BYTES: i64 = 112  # a Node, its bytes object and its place in the list of nodes
+_SMALL: Final = 512  # bytes that a listpack without node may have
+_SMALL_AGAIN: Final = 256  # and when one with a node loses it: less, lest a queue go to and fro
+_OBJECT_BYTES: Final = 64  # a List
+_NODES_BYTES: Final = 88  # its list of nodes
+_NODE_BYTES: Final = 112  # a Node, its bytes object and its place in the list of nodes
+_NO_NODES: Final[list[Node]] = []  # of lists in `small`; never changed
 
 
 @final
@@ -22,16 +29,41 @@ _NODE_BYTES: i64 = 112  # a Node, its bytes object and its place in the list of 
 class List(Value):
     """A list value. `packed` tells the encoding; a packed list has at most one node, and none of the nodes is empty."""
 
+    small: bytes  # the whole listpack of a packed list that has no nodes, else b""
     nodes: list[Node]
     length: i64
     weight: i64  # bytes of all nodes
     packed: bool
 
     def __init__(self) -> None:
-        self.nodes = []
+        self.small = listpack.EMPTY
+        self.nodes = _NO_NODES
         self.length = 0
         self.weight = 0
         self.packed = True
+
+    # --- small or in nodes
+
+    def _spread(self) -> list[Node]:
+        """The nodes, made of `small` if need be."""
+        if self.small:
+            self.nodes = [Node(self.small, self.length, False)] if self.length > 0 else []
+            self.weight = len(self.small) if self.length > 0 else 0
+            self.small = b""
+        return self.nodes
+
+    def _readable(self) -> list[Node]:
+        """The nodes, or what stands for them while the list is small."""
+        return [Node(self.small, self.length, False)] if self.small else self.nodes
+
+    def _gather(self) -> None:
+        """Do without nodes when one small one is left."""
+        nodes = self.nodes
+        if not self.packed or self.small or self.weight > _SMALL_AGAIN or len(nodes) > 1:
+            return
+        self.small = nodes[0].seal() if nodes else listpack.EMPTY
+        self.nodes = _NO_NODES
+        self.weight = 0
 
     # --- encoding
 
@@ -47,17 +79,20 @@ class List(Value):
         """Become a quicklist when `values[first]` to `values[last]` would make the listpack too large."""
         if not self.packed:
             return
-        size: i64 = self.nodes[0].size() if self.nodes else listpack.HEADER
+        size: i64 = len(self.small) if self.small else self.nodes[0].size() if self.nodes else listpack.HEADER
         count: i64 = self.length + last - first + 1
         while first <= last:
             size += len(values[first])
             first += 1
         if LIMITS.exceeded(size, count):
+            self._spread()
             self.packed = False
 
     def after_removing(self) -> None:
         """Become a listpack again when one node, at most half as large as it may be, is left."""
         self._try_packing(2)
+        if self.packed and not self.small:
+            self._gather()
 
     def _try_packing(self, share: i64) -> None:
         if self.packed or len(self.nodes) != 1:
@@ -70,6 +105,12 @@ class List(Value):
 
     def push_left(self, value: bytes) -> None:
         """Add an element at the head."""
+        if self.small:
+            if len(self.small) + len(value) < _SMALL:
+                self.small = listpack.prepend(self.small, value)
+                self.length += 1
+                return
+            self._spread()
         self.length += 1
         if self.nodes:
             head = self.nodes[0]
@@ -83,6 +124,12 @@ class List(Value):
 
     def push_right(self, value: bytes) -> None:
         """Add an element at the tail."""
+        if self.small:
+            if len(self.small) + len(value) < _SMALL:
+                self.small = listpack.append(self.small, value)
+                self.length += 1
+                return
+            self._spread()
         self.length += 1
         if self.nodes:
             tail = self.nodes[-1]
@@ -96,6 +143,11 @@ class List(Value):
 
     def pop_left(self) -> bytes:
         """Take out the first element; the list must not be empty."""
+        small = self.small
+        if small:
+            self.length -= 1
+            self.small = listpack.delete(small, listpack.FIRST)
+            return listpack.at(small, listpack.FIRST)
         node = self.nodes[0]
         size = node.size()
         value = node.pop_left()
@@ -109,6 +161,12 @@ class List(Value):
 
     def pop_right(self) -> bytes:
         """Take out the last element; the list must not be empty."""
+        small = self.small
+        if small:
+            last = listpack.previous(small, listpack.end(small))
+            self.length -= 1
+            self.small = listpack.delete(small, last)
+            return listpack.at(small, last)
         node = self.nodes[-1]
         size = node.size()
         value = node.pop_right()
@@ -133,10 +191,9 @@ class List(Value):
 
     # --- by index
 
-    def _node_at(self, index: i64) -> tuple[i64, i64]:
+    def _node_at(self, nodes: list[Node], index: i64) -> tuple[i64, i64]:
         """Which node holds the element with this index (within bounds), and the index inside it."""
         at: i64 = 0
-        nodes = self.nodes
         if index * 2 <= self.length:
             while index >= nodes[at].count:
                 index -= nodes[at].count
@@ -155,7 +212,10 @@ class List(Value):
             index += self.length
         if index < 0 or index >= self.length:
             return None
-        at, inner = self._node_at(index)
+        small = self.small
+        if small:
+            return listpack.at(small, listpack.seek(small, index))
+        at, inner = self._node_at(self.nodes, index)
         return self.nodes[at].element(inner)
 
     def slice(self, start: i64, stop: i64) -> list[bytes]:
@@ -163,10 +223,11 @@ class List(Value):
         items: list[bytes] = []
         if start >= stop:
             return items
-        at, inner = self._node_at(start)
+        nodes = self._readable()
+        at, inner = self._node_at(nodes, start)
         todo: i64 = stop - start
         while todo > 0:
-            node = self.nodes[at]
+            node = nodes[at]
             end: i64 = node.count if node.count - inner < todo else inner + todo
             node.collect(inner, end, items)
             todo -= end - inner
@@ -180,7 +241,7 @@ class List(Value):
             index += self.length
         if index < 0 or index >= self.length:
             return False
-        at, inner = self._node_at(index)
+        at, inner = self._node_at(self._spread(), index)
         node = self.nodes[at]
         large = LIMITS.is_large(len(value))
         if self.packed or node.plain == large:  # a node may outgrow the limit by this, as Valkey's do
@@ -216,7 +277,7 @@ class List(Value):
         """Add an element before or after the first one equal to `pivot`; False when there is none."""
         entry = listpack.entry(pivot)
         at: i64 = 0
-        count: i64 = len(self.nodes)
+        count: i64 = len(self._spread())
         while at < count:
             found = self.nodes[at].matches(pivot, entry)
             if found:
@@ -224,6 +285,7 @@ class List(Value):
                 self._weigh()
                 return True
             at += 1
+        self._gather()
         return False
 
     def _insert(self, at: i64, inner: i64, value: bytes, after: bool) -> None:
@@ -279,6 +341,7 @@ class List(Value):
         backwards = limit < 0
         left: i64 = self.length if limit == 0 else (-limit if backwards else limit)
         removed: i64 = 0
+        self._spread()
         at: i64 = len(self.nodes) - 1 if backwards else 0
         while left > 0 and 0 <= at < len(self.nodes):
             node = self.nodes[at]
@@ -297,8 +360,7 @@ class List(Value):
                     continue
             at += -1 if backwards else 1
         self.length -= removed
-        if removed > 0:
-            self._weigh()
+        self._weigh()
         return removed
 
     def positions(self, value: bytes, rank: i64, count: i64, maxlen: i64) -> list[int]:
@@ -313,10 +375,11 @@ class List(Value):
         if maxlen == 0 or maxlen > self.length:
             maxlen = self.length
         result: list[int] = []
-        at: i64 = len(self.nodes) - 1 if backwards else 0
+        nodes = self._readable()
+        at: i64 = len(nodes) - 1 if backwards else 0
         seen: i64 = 0  # elements in the nodes passed
         while seen < maxlen:
-            node = self.nodes[at]
+            node = nodes[at]
             base: i64 = self.length - seen - node.count if backwards else seen
             found = node.matches(value, entry)
             if backwards:
@@ -341,7 +404,9 @@ class List(Value):
             self.nodes = []
             self.length = 0
             self.weight = 0
+            self.small = b""
             return
+        self._spread()
         back: i64 = self.length - stop
         while start > 0 and self.nodes[0].count <= start:
             start -= self._drop_node(0)
@@ -370,6 +435,7 @@ class List(Value):
     def copy(self) -> "List":
         """Return an equal list that can change on its own."""
         twin = List()
+        twin.small = self.small
         twin.nodes = [node.copy() for node in self.nodes]
         twin.length = self.length
         twin.weight = self.weight
@@ -378,17 +444,21 @@ class List(Value):
 
     def used_bytes(self) -> i64:
         """Bytes that the value takes, objects included."""
-        return _OBJECT_BYTES + self.weight + _NODE_BYTES * len(self.nodes)
+        small = self.small
+        if small:
+            return _OBJECT_BYTES + ((len(small) + 48) & -16)
+        return _OBJECT_BYTES + _NODES_BYTES + self.weight + _NODE_BYTES * len(self.nodes)
 
     def _weigh(self) -> None:
         total: i64 = 0
         for node in self.nodes:
             total += node.size()
         self.weight = total
+        self._gather()
 
     def to_nodes(self) -> list[tuple[bool, bytes]]:
         """The nodes as RDB type LIST_QUICKLIST_2 stores them: whether plain, and the element or the listpack."""
-        return [(node.plain, node.seal()) for node in self.nodes]
+        return [(node.plain, node.seal()) for node in self._readable()]
 
 
 def _node_of(value: bytes) -> Node:
@@ -403,6 +473,7 @@ def _node_of(value: bytes) -> Node:
 def from_nodes(nodes: list[tuple[bool, bytes]]) -> List:
     """The list of nodes as `to_nodes` gives them; the listpacks must be canonical; empty ones are left out."""
     made = List()
+    made._spread()
     made.packed = False
     for plain, data in nodes:
         count: i64 = 1 if plain else listpack.count(data)
@@ -411,14 +482,17 @@ def from_nodes(nodes: list[tuple[bool, bytes]]) -> List:
             made.length += count
     made._weigh()
     made._try_packing(1)
+    made._gather()
     return made
 
 
 def from_items(items: list[bytes]) -> List:
     """The list of these elements."""
     made = List()
+    made._spread()
     made.packed = False
     for item in items:
         made.push_right(item)
     made._try_packing(1)
+    made._gather()
     return made

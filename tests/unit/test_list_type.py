@@ -23,6 +23,7 @@ def _check(values: List, model: list[bytes]) -> None:
     assert values.items() == model
     assert all(node.count > 0 for node in values.nodes)
     assert values.weight == sum(node.size() for node in values.nodes)
+    assert not values.small or (values.packed and not values.nodes)
     assert not values.packed or len(values.nodes) <= 1
 
 
