@@ -114,19 +114,21 @@ def outcomes(command: list[str], cwd: Path = ROOT, **environment: str) -> dict[s
 
 
 @contextmanager
-def running(command: list[str], log: Path, cwd: Path = ROOT, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A program that is running until the end of the block; its standard output can be read, its log is shown when
-    the test fails.
+def running(
+    command: list[str], log: Path, cwd: Path = ROOT, tells: bool = False, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is running until the end of the block; its log is shown when the test fails.
+
+    The standard output of one that `tells` something is to be read by the test; otherwise it goes to the log.
     """
-    with log.open("a") as errors:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             cwd=cwd,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
+            stdout=subprocess.PIPE if tells else output,
+            stderr=output,
         )
     try:
         yield process
@@ -140,5 +142,12 @@ def running(command: list[str], log: Path, cwd: Path = ROOT, **environment: str)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
-        assert process.stdout is not None
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def told(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """The next line of a program that tells something, which is JSON."""
+    assert process.stdout is not None
+    found: dict[str, Any] = json.loads(process.stdout.readline())
+    return found

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.apps.conftest import running
+from tests.apps.conftest import running, told
 
 TTL = 3600
 
@@ -46,9 +46,8 @@ def web(javascript: Path, url: str, tmp_path: Path) -> Iterator[Callable[[], tup
 
         def serve() -> tuple[int, Callable[[], None]]:
             command = ["node", "web.mjs", url]
-            process = stack.enter_context(running(command, tmp_path / "log", javascript, WEB_SECRET=secret))
-            assert process.stdout is not None
-            return json.loads(process.stdout.readline())["port"], process.kill
+            process = stack.enter_context(running(command, tmp_path / "log", javascript, True, WEB_SECRET=secret))
+            return told(process)["port"], process.kill
 
         yield serve
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.apps.conftest import outcomes, running
+from tests.apps.conftest import outcomes, running, told
 
 COMMON = ("rooms", "order", "binary", "fetched", "moved", "acknowledged")
 SCENARIOS = {
@@ -27,10 +26,10 @@ def ran(javascript: Path, url: str, tmp_path_factory: pytest.TempPathFactory) ->
     for kind in SCENARIOS:
         with ExitStack() as stack:
             servers = [
-                stack.enter_context(running(["node", "socketio_server.mjs", url, kind, name], log, javascript))
+                stack.enter_context(running(["node", "socketio_server.mjs", url, kind, name], log, javascript, True))
                 for name in ("first", "second")
             ]
-            ports = [str(json.loads(server.stdout.readline())["port"]) for server in servers]
+            ports = [str(told(server)["port"]) for server in servers]
             found[kind] = outcomes(["node", "socketio_clients.mjs", url, kind, *ports], javascript)
     return found
 

@@ -7,10 +7,11 @@ import { Server } from "socket.io";
 
 const [url, kind, name] = process.argv.slice(2);
 const open = () => createClient({ url }).connect();
+const subscriber = await open();
 
 const adapters = {
-  pubsub: async () => createAdapter(await open(), await open()),
-  sharded: async () => createShardedAdapter(await open(), await open()),
+  pubsub: async () => createAdapter(await open(), subscriber),
+  sharded: async () => createShardedAdapter(await open(), subscriber),
   streams: async () => createStreamsAdapter(await open(), { streamName: "sio-stream", heartbeatInterval: 1000 }),
 };
 
@@ -23,7 +24,11 @@ const io = new Server(http, {
 io.on("server hello", (text, answer) => answer(`${name} heard ${text}`));
 io.on("connection", (socket) => {
   socket.on("servers", async (answer) => answer(await io.of("/").adapter.serverCount()));
-  socket.on("join", async (room, answer) => answer(await socket.join(room)));
+  socket.on("join", async (room, answer) => {
+    await socket.join(room);
+    await subscriber.ping(); // the sharded adapter has just subscribed to the room's channel, on this connection
+    answer();
+  });
   socket.on("to", (room, text) => io.to(room).emit("told", text));
   socket.on("but me", (room, text) => socket.to(room).emit("told", text));
   socket.on("except", (room, text) => io.except(room).emit("told", text));
