@@ -27,6 +27,7 @@ class Waiter:
     args: list[bytes]
     deadline: i64  # Unix ms, 0 = never
     answer: Callable[[Session], None]  # writes the reply of a timeout
+    lasting: bool  # waits on when the key goes or holds something else; else it is woken to hear of that (XREADGROUP)
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Waiter:
         args: list[bytes],
         deadline: i64,
         answer: Callable[[Session], None],
+        lasting: bool = True,
     ) -> None:
         self.session = session
         self.dbid = session.dbid
@@ -44,6 +46,7 @@ class Waiter:
         self.args = args
         self.deadline = deadline
         self.answer = answer
+        self.lasting = lasting
 
 
 @final
@@ -51,9 +54,11 @@ class Blocking:
     """All waiters of the node. `count` is their number, `ready` the keys that were signalled and not served yet."""
 
     count: i64
+    fragile: i64  # how many of them are not lasting
     ready: list[tuple[int, bytes]]
     serving: bool  # the ready keys are being served; set by node.waiting
     _signalled: set[tuple[int, bytes]]
+    _touched: set[tuple[int, bytes]]  # of these, those that have changed and were not signalled otherwise
     _waiting: dict[tuple[int, bytes], dict[int, Waiter]]
     _waiters: dict[int, Waiter]
     _deadlines: list[tuple[int, int, Waiter]]
@@ -61,9 +66,11 @@ class Blocking:
 
     def __init__(self) -> None:
         self.count = 0
+        self.fragile = 0
         self.ready = []
         self.serving = False
         self._signalled = set()
+        self._touched = set()
         self._waiting = {}
         self._waiters = {}
         self._deadlines = []
@@ -74,6 +81,8 @@ class Blocking:
         ident = waiter.session.id
         self._waiters[ident] = waiter
         self.count = len(self._waiters)
+        if not waiter.lasting:
+            self.fragile += 1
         for key in waiter.keys:
             self._waiting.setdefault((waiter.dbid, key), {})[ident] = waiter
         if waiter.deadline > 0:
@@ -86,6 +95,8 @@ class Blocking:
         if self._waiters.pop(ident, None) is None:
             return
         self.count = len(self._waiters)
+        if not waiter.lasting:
+            self.fragile -= 1
         for key in waiter.keys:
             place = (waiter.dbid, key)
             queue = self._waiting.get(place)
@@ -115,9 +126,32 @@ class Blocking:
     def signal(self, dbid: i64, key: bytes) -> None:
         """A key has got a value: it will be looked at when the running command or transaction is over."""
         place = (dbid, key)
+        if place in self._waiting:
+            self._touched.discard(place)
+            if place not in self._signalled:
+                self._signalled.add(place)
+                self.ready.append(place)
+
+    def touch(self, dbid: i64, key: bytes) -> None:
+        """A key has changed and may be gone, which waiters that are not lasting have to hear."""
+        place = (dbid, key)
         if place in self._waiting and place not in self._signalled:
             self._signalled.add(place)
+            self._touched.add(place)
             self.ready.append(place)
+
+    def touch_all(self) -> None:
+        """Every key may be gone."""
+        for place in list(self._waiting):
+            self.touch(place[0], place[1])
+
+    def only_touched(self, dbid: i64, key: bytes) -> bool:
+        """Whether the key just taken was touched and not signalled."""
+        place = (dbid, key)
+        if place not in self._touched:
+            return False
+        self._touched.discard(place)
+        return True
 
     def signal_all(self, dbid: i64) -> None:
         """A database was swapped or replaced: every key that is waited for may have got a value."""

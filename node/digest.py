@@ -12,6 +12,8 @@ from node.numbers import format_double
 from node.types.hash import Hash
 from node.types.quicklist import List
 from node.types.set import Set
+from node.types.stream import Stream
+from node.types.streamid import ID_MAX, format_id
 from node.types.zset import ZSet
 
 ZERO: Final = b"\0" * 20
@@ -20,6 +22,7 @@ _LIST: Final = 1
 _SET: Final = 2
 _ZSET: Final = 3
 _HASH: Final = 4
+_STREAM: Final = 6
 
 
 def join(digest: bytes, data: bytes) -> bytes:
@@ -61,12 +64,33 @@ def value_digest(digest: bytes, value: object, expires: bool) -> bytes:
         value.collect(0, value.count, members, scores)
         for i in range(len(members)):
             digest = join(digest, mix(mix(ZERO, members[i]), format_double(scores[i])))
+    elif isinstance(value, Stream):
+        digest = _stream_digest(_kind(digest, _STREAM), value)
     return join(digest, b"!!expire!!") if expires else digest
+
+
+def _stream_digest(digest: bytes, value: Stream) -> bytes:
+    """`digest` continued by a stream's entries; groups do not count."""
+    ids: list[int] = []
+    entries: list[list[bytes]] = []
+    value.collect(0, ID_MAX, 0, ids, entries)
+    for i in range(len(ids)):
+        digest = mix(digest, format_id(ids[i]))
+        for item in entries[i]:
+            digest = mix(digest, item)
+    return digest
+
+
+def _stamp(store: Store, value: object) -> None:
+    """Fields of a hash that have expired do not count."""
+    if isinstance(value, Hash):
+        value.stamp(store.now_ms)
 
 
 def key_digest(store: Store, slot: int, key: bytes) -> bytes | None:
     """The digest of one key's value, without the key; None when there is no such key."""
     value = store.peek(slot, key)
+    _stamp(store, value)
     return None if value is None else value_digest(ZERO, value, store.expire_at(slot, key) > 0)
 
 
@@ -79,5 +103,6 @@ def dataset_digest(stores: list[Store]) -> bytes:
         total = mix(total, dbid.to_bytes(4, "big"))
         for slot in store.occupied_slots():
             for key, value, expire_at in store.items_in(slot):
+                _stamp(store, value)
                 total = join(total, value_digest(mix(ZERO, key), value, expire_at > 0))
     return total

@@ -271,7 +271,7 @@ class Engine:
     # --- who wants to know of changed keys
     def observe(self) -> None:
         """Recompute `keys_observed`; to be called when somebody begins or ends to watch or track."""
-        self.keys_observed = len(self.watched) > 0 or self.tracking.used
+        self.keys_observed = len(self.watched) > 0 or self.tracking.used or self.blocking.fragile > 0
 
     def tell_observers(self, dbid: i64, key: bytes) -> None:
         """A key has changed or is gone: break WATCH, invalidate what clients have cached."""
@@ -279,6 +279,8 @@ class Engine:
             self.break_watch(dbid, key)
         if self.tracking.used:
             self.tracking.changed(key)
+        if self.blocking.fragile > 0:
+            self.blocking.touch(dbid, key)
 
     # --- WATCH
     def watch(self, s: Session, key: bytes) -> None:
@@ -374,6 +376,8 @@ class Engine:
                     self._break_expired(dbid, key)
                 if self.tracking.used:
                     self.tracking.changed(key)
+                if self.blocking.fragile > 0:
+                    self.blocking.touch(dbid, key)
                 if self.journal.active:
                     if self.in_transaction and not self._transaction_open:
                         self._open_transaction()

@@ -29,6 +29,7 @@ from node.commands import (
     scripts,
     server,
     sets,
+    streams,
     strings,
     strings_set,
     transactions,
@@ -45,7 +46,8 @@ _FAMILIES: Final = (
     client.HANDLERS, cluster.HANDLERS, config.HANDLERS, connection.HANDLERS, debug.HANDLERS, dumping.HANDLERS,
     generic.HANDLERS, generic_expire.HANDLERS, generic_scan.HANDLERS, hash_fields.HANDLERS, hashes.HANDLERS, info.HANDLERS,
     introspect.HANDLERS, list_blocking.HANDLERS, list_index.HANDLERS, lists.HANDLERS, pubsub.HANDLERS,
-    replication.HANDLERS, scripts.HANDLERS, server.HANDLERS, sets.HANDLERS, strings.HANDLERS, strings_set.HANDLERS,
+    replication.HANDLERS, scripts.HANDLERS, server.HANDLERS, sets.HANDLERS, streams.HANDLERS, strings.HANDLERS,
+    strings_set.HANDLERS,
     transactions.HANDLERS, zset_blocking.HANDLERS, zset_ranges.HANDLERS, zset_stores.HANDLERS, zsets.HANDLERS,
 )  # fmt: skip
 

@@ -412,6 +412,8 @@ class Settings:
     set_max_listpack_value: i64
     zset_max_listpack_entries: i64
     zset_max_listpack_value: i64
+    stream_node_max_bytes: i64  # 0: no bound
+    stream_node_max_entries: i64
     list_max_listpack_size: i64
     list_compress_depth: i64
     # replication
@@ -495,6 +497,8 @@ class Settings:
         self.set_max_listpack_value = o.number("set-max-listpack-value")
         self.zset_max_listpack_entries = o.number("zset-max-listpack-entries")
         self.zset_max_listpack_value = o.number("zset-max-listpack-value")
+        self.stream_node_max_bytes = o.number("stream-node-max-bytes")
+        self.stream_node_max_entries = o.number("stream-node-max-entries")
         self.list_max_listpack_size = o.number("list-max-listpack-size")
         self.list_compress_depth = o.number("list-compress-depth")
 

@@ -2,7 +2,7 @@
 
 from node.settings import Settings
 from node.types import hash as hashes
-from node.types import listnode, zset
+from node.types import listnode, stream, zset
 from node.types import set as sets
 
 
@@ -15,4 +15,6 @@ def tune(settings: Settings) -> None:
     sets.LIMITS.listpack_value = settings.set_max_listpack_value
     zset.LIMITS.entries = settings.zset_max_listpack_entries
     zset.LIMITS.value = settings.zset_max_listpack_value
+    stream.LIMITS.bytes = settings.stream_node_max_bytes
+    stream.LIMITS.entries = settings.stream_node_max_entries
     listnode.LIMITS.fill = settings.list_max_listpack_size

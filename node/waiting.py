@@ -72,20 +72,26 @@ def block(
     kind: bytes,
     deadline: i64,
     answer: Callable[[Session], None] = null_array,
+    lasting: bool = True,
 ) -> None:
     """Stop the session until a key of its database holds a value of type `kind`, or until the deadline (0 = none).
 
-    The caller has found nothing and `may_block`. Without keys only `resume`, `unblock` and the deadline end the wait.
+    One that is not `lasting` is also woken when the key is gone or holds another type, to answer an error. The caller
+    has found nothing and `may_block`. Without keys only `resume`, `unblock` and the deadline end the wait.
     """
-    waiter = Waiter(s, keys, kind, args, deadline, answer)
+    waiter = Waiter(s, keys, kind, args, deadline, answer, lasting)
     s.blocked = True
     s.waiter = waiter
     e.blocking.add(waiter)
+    if not lasting:
+        e.observe()
 
 
 def _release(e: Engine, waiter: Waiter) -> None:
     """End the wait; the session goes on with its next request once the reply is written."""
     e.blocking.remove(waiter)
+    if not waiter.lasting:
+        e.observe()
     s = waiter.session
     s.blocked = False
     s.waiter = None
@@ -110,19 +116,19 @@ def serve_ready(e: Engine) -> None:
     try:
         while len(blocking.ready) > 0:
             dbid, key = blocking.take_ready()
-            _serve_key(e, dbid, key)
+            _serve_key(e, dbid, key, blocking.only_touched(dbid, key))
     finally:
         blocking.serving = False
 
 
-def _serve_key(e: Engine, dbid: i64, key: bytes) -> None:
+def _serve_key(e: Engine, dbid: i64, key: bytes, touched: bool) -> None:
+    """`touched`: nothing was added for sure; only who has to hear that the key is gone is looked at."""
     store = e.stores[dbid]
     slot = key_slot(key)
     for waiter in e.blocking.waiters_for(dbid, key):
         value = store.peek(slot, key)
-        if not isinstance(value, Value):
-            return
-        if e.blocking.holds(waiter) and value.type_name() == waiter.kind:
+        fits = isinstance(value, Value) and value.type_name() == waiter.kind
+        if e.blocking.holds(waiter) and (not touched if fits else not waiter.lasting):
             resume(e, waiter.session)
 
 

@@ -6,8 +6,9 @@ from cluster.slots import key_slot
 from node.engine import NOTIFY_GENERIC, Engine, Handler
 from node.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from node.numbers import is_int, to_int
-from node.rdb.decode import PayloadError, RdbError, restore
+from node.rdb.decode import restore
 from node.rdb.encode import dump
+from node.rdb.reader import PayloadError, RdbError
 from node.session import Session
 
 

@@ -48,6 +48,8 @@ def _empty(e: Engine, dbid: int) -> int:
         if len(e.watched) > 0:
             e.break_all_watches(dbid)
         store.clear()
+        if e.blocking.fragile > 0:
+            e.blocking.touch_all()
     return count
 
 

@@ -14,6 +14,7 @@ from node.rdb.opcodes import (
     EXPIRETIME_MS,
     FREQ,
     HASH,
+    HASH_2,
     HASH_LISTPACK,
     IDLE,
     LENGTH_32,
@@ -21,20 +22,26 @@ from node.rdb.opcodes import (
     LIST_QUICKLIST_2,
     LZF,
     MAGIC,
+    MAGIC_VALKEY,
     QUICKLIST_PACKED,
     QUICKLIST_PLAIN,
     SELECTDB,
     SET,
     SET_INTSET,
     SET_LISTPACK,
+    STREAM_3,
     STRING,
     VERSION,
+    VERSION_FIELDS,
     ZSET_2,
     ZSET_LISTPACK,
 )  # fmt: skip
 from node.types.hash import Hash
 from node.types.quicklist import List
 from node.types.set import INTSET, LISTPACK, Set
+from node.types.stream import Stream
+from node.types.streamgroup import Group
+from node.types.streamid import MASK
 from node.types.zset import ZSet
 
 COMPRESS_FROM: Final = 21  # bytes: shorter strings are never smaller compressed (Valkey's bound)
@@ -102,11 +109,13 @@ def value_type(value: object) -> i64:
     if isinstance(value, List):
         return LIST_QUICKLIST_2
     if isinstance(value, Hash):
-        return HASH_LISTPACK if value.table is None else HASH
+        return HASH_LISTPACK if value.table is None else HASH_2 if value.volatile() else HASH
     if isinstance(value, Set):
         return SET_INTSET if value.kind == INTSET else SET_LISTPACK if value.kind == LISTPACK else SET
     if isinstance(value, ZSet):
         return ZSET_LISTPACK if value.order is None else ZSET_2
+    if isinstance(value, Stream):
+        return STREAM_3
     raise TypeError(type(value).__name__)
 
 
@@ -120,10 +129,7 @@ def write_value(w: BytesWriter, value: object, compress: bool) -> None:
         if value.table is None:
             write_string(w, value.packed, compress)
             return
-        flat = value.flat()
-        write_length(w, len(flat) // 2)
-        for item in flat:
-            write_string(w, item, compress)
+        _write_hash(w, value, compress)
     elif isinstance(value, Set):
         if value.kind == INTSET or value.kind == LISTPACK:
             write_string(w, value.packed, compress)
@@ -134,8 +140,77 @@ def write_value(w: BytesWriter, value: object, compress: bool) -> None:
             write_string(w, member, compress)
     elif isinstance(value, ZSet):
         _write_zset(w, value, compress)
+    elif isinstance(value, Stream):
+        _write_stream(w, value, compress)
     else:
         raise TypeError(type(value).__name__)
+
+
+def _write_hash(w: BytesWriter, value: Hash, compress: bool) -> None:
+    """A hash that is a table; once a field has a time to live each field's time follows it, -1 for none."""
+    pairs = value.pairs()
+    times = value.times() if value.volatile() else None
+    write_length(w, len(pairs) // 2)
+    i: i64 = 0
+    while i < len(pairs):
+        write_string(w, pairs[i], compress)
+        write_string(w, pairs[i + 1], compress)
+        if times is not None:
+            write_i64_le(w, i64(times.at.get(pairs[i], -1)))
+        i += 2
+
+
+def _write_number(w: BytesWriter, n: int) -> None:
+    """An unsigned 64-bit number (a negative one wraps) in the form of a length."""
+    if 0 <= n < 1 << 32:
+        write_length(w, i64(n))
+    else:
+        w.append(LENGTH_64)
+        w.write((n & MASK).to_bytes(8, "big"))
+
+
+def _write_id(w: BytesWriter, id: int) -> None:
+    _write_number(w, id >> 64)
+    _write_number(w, id & MASK)
+
+
+def _write_stream(w: BytesWriter, value: Stream, compress: bool) -> None:
+    value.settle()
+    write_length(w, len(value.blocks))
+    for block in value.blocks:
+        write_string(w, block.master.to_bytes(16, "big"), compress)
+        write_string(w, block.packed(), compress)
+    write_length(w, value.length)
+    _write_id(w, value.last_id)
+    _write_id(w, value.first_id)
+    _write_id(w, value.max_deleted)
+    _write_number(w, int(value.added))
+    write_length(w, len(value.groups))
+    for name in value.sorted_groups():
+        write_string(w, name, compress)
+        _write_group(w, value.groups[name], compress)
+
+
+def _write_group(w: BytesWriter, group: Group, compress: bool) -> None:
+    """A consumer group: what is pending in it, then each consumer with the IDs of what is pending for it."""
+    _write_id(w, group.last_id)
+    _write_number(w, int(group.entries_read))
+    write_length(w, group.order.count)
+    for chunk in group.order.chunks:
+        for id in chunk:
+            pending = group.pending[id]
+            w.write(id.to_bytes(16, "big"))
+            write_i64_le(w, pending.delivered_ms)
+            _write_number(w, int(pending.deliveries))
+    write_length(w, len(group.consumers))
+    for consumer in group.sorted_consumers():
+        write_string(w, consumer.name, compress)
+        write_i64_le(w, consumer.seen_ms)
+        write_i64_le(w, consumer.active_ms)
+        write_length(w, consumer.pending.count)
+        for chunk in consumer.pending.chunks:
+            for id in chunk:
+                w.write(id.to_bytes(16, "big"))
 
 
 def _write_list(w: BytesWriter, value: List, compress: bool) -> None:
@@ -179,11 +254,10 @@ def write_key(
     write_value(w, value, compress)
 
 
-def header(fields: dict[bytes, bytes]) -> bytes:
-    """The beginning of a file: magic, version, auxiliary fields."""
+def header(fields: dict[bytes, bytes], field_times: bool = False) -> bytes:
+    """The beginning of a file: magic, version, auxiliary fields; `field_times`: some hash has fields that expire."""
     w = BytesWriter()
-    w.write(MAGIC)
-    w.write(b"%04d" % VERSION)
+    w.write(MAGIC_VALKEY + b"%03d" % VERSION_FIELDS if field_times else MAGIC + b"%04d" % VERSION)
     for name, value in fields.items():
         w.append(AUX)
         write_string(w, name, False)
@@ -207,8 +281,9 @@ def trailer(crc: int) -> bytes:
 def dump(value: object) -> bytes:
     """The payload of DUMP: type, value, RDB version, checksum."""
     w = BytesWriter()
-    w.append(value_type(value))
+    kind = value_type(value)
+    w.append(kind)
     write_value(w, value, True)
-    write_i16_le(w, VERSION)
+    write_i16_le(w, VERSION_FIELDS if kind == HASH_2 else VERSION)
     body = w.getvalue()
     return body + crc64(body).to_bytes(8, "little")

@@ -1,6 +1,7 @@
 """Numbers of the RDB format that reach disk and wire: they may be added to, never changed (tests hold a golden table).
 
-Source: Valkey's rdb.h. Version 11 is what Redis 7.2 and Valkey 8 write and read.
+Source: Valkey's rdb.h. Version 11 is what Redis 7.2 and Valkey 8 write and read; 80, Valkey 9's, is written only where
+something needs it: a hash with fields that expire.
 """
 
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 MAGIC: Final = b"REDIS"
 MAGIC_VALKEY: Final = b"VALKEY"
 VERSION: Final = 11
+VERSION_FIELDS: Final = 80
 
 # --- value types
 STRING: Final = 0
@@ -21,10 +23,14 @@ SET_INTSET: Final = 11
 ZSET_ZIPLIST: Final = 12
 HASH_ZIPLIST: Final = 13
 LIST_QUICKLIST: Final = 14
+STREAM: Final = 15
 HASH_LISTPACK: Final = 16
 ZSET_LISTPACK: Final = 17
 LIST_QUICKLIST_2: Final = 18
+STREAM_2: Final = 19  # with counters of what was added and read
 SET_LISTPACK: Final = 20
+STREAM_3: Final = 21  # with the time at which a consumer was active
+HASH_2: Final = 22  # field, value, Unix ms or -1
 
 # --- opcodes
 SLOT_INFO: Final = 244

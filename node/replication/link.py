@@ -17,7 +17,8 @@ import trio
 from cluster.resp.encode import encode_request
 from node.engine import Engine
 from node.ports import Replication
-from node.rdb.decode import RdbError, load
+from node.rdb.decode import load
+from node.rdb.reader import RdbError
 from node.replication.journal import Stream
 from node.replication.state import Lineage, make_backlog
 from node.session import KIND_PRIMARY, Session

@@ -22,6 +22,7 @@ from cluster.catalog.rows import (
     sets,
     sortedset_ranges,
     sortedsets,
+    streams,
     strings,
     transactions,
 )
@@ -37,6 +38,7 @@ GROUPS: list[list[Command]] = [
     sets.ROWS,
     sortedsets.ROWS,
     sortedset_ranges.ROWS,
+    streams.ROWS,
     bitmaps.ROWS,
     hyperloglog.ROWS,
     pubsub.ROWS,

@@ -1,0 +1,65 @@
+"""Stream IDs: milliseconds and a sequence number of 64 bits each, kept as one integer so that they compare as one.
+
+Text form `ms-seq`. Numbers in it are read as C's strtoull reads them: leading zeros and a `+` are taken, and a sequence
+number of `-` and a leading zero wraps around, as in Valkey.
+"""
+
+import re
+from typing import Final
+
+MASK: Final = 0xFFFFFFFFFFFFFFFF
+ID_MIN: Final = 0
+ID_MAX: Final = (1 << 128) - 1
+_LONGEST: Final = 127  # bytes of an ID that is looked at at all
+_DIGITS: Final = re.compile(rb"([+-]?)([0-9]+)")
+
+
+class BadId(ValueError):
+    """The bytes are no stream ID."""
+
+
+def make_id(ms: int, seq: int) -> int:
+    """The ID of these two parts."""
+    return (ms << 64) | seq
+
+
+def format_id(id: int) -> bytes:
+    """`ms-seq`."""
+    return b"%d-%d" % (id >> 64, id & MASK)
+
+
+def parse_number(text: bytes) -> int:
+    """An unsigned 64-bit number; raises BadId."""
+    found = _DIGITS.fullmatch(text)
+    if found is None or len(text) > _LONGEST:
+        raise BadId
+    value = int(found[2])
+    if value > MASK:
+        raise BadId
+    if found[1] == b"-":
+        if not text.startswith(b"-0") or text == b"-0":  # in their plain form negative numbers are refused
+            raise BadId
+        return -value & MASK
+    return value
+
+
+def parse_id(text: bytes, missing_seq: int) -> int:
+    """An ID `ms-seq`, or `ms` with `missing_seq`; raises BadId."""
+    if len(text) > _LONGEST:
+        raise BadId
+    cut = text.find(b"\0")
+    if cut >= 0:  # Valkey reads it as a C string
+        text = text[:cut]
+    dash = text.find(b"-")
+    if dash < 0:
+        return (parse_number(text) << 64) | missing_seq
+    return (parse_number(text[:dash]) << 64) | parse_number(text[dash + 1 :])
+
+
+def parse_range_id(text: bytes, missing_seq: int) -> int:
+    """As `parse_id`, with `-` and `+` for the lowest and the highest."""
+    if text == b"-":
+        return ID_MIN
+    if text == b"+":
+        return ID_MAX
+    return parse_id(text, missing_seq)
