@@ -7,6 +7,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from node.engine import Engine
+from node.scripting.bytecode import keep_callers
 from node.scripting.values import ERROR, EXHAUSTED, PORTION, argument, number_text, to_lua
 from node.session import Session
 
@@ -47,7 +48,8 @@ class Host:
     def callables(self) -> list[Callable[..., object]]:
         """In the order in which the prelude names them."""
         return [
-            self.call, self.pull, self.sha1, self.log, self.set, self.acl, self.double, self.tick, self.register
+            self.call, self.pull, self.sha1, self.log, self.set, self.acl, self.double, self.tick, self.register,
+            self.patch,
         ]  # fmt: skip
 
     def call(self, *values: object) -> object:
@@ -124,6 +126,10 @@ class Host:
     def tick(self) -> bytes | None:
         """The count hook: an error when the script has to end."""
         return self.tick_to()
+
+    def patch(self, dumped: bytes) -> bytes | None:
+        """A compiled chunk as it shall be run, or None: as it is."""
+        return keep_callers(dumped)
 
     def register(self, *values: object) -> object:
         """server.register_function, while a library is loaded."""

@@ -20,11 +20,11 @@ silent` an error.
 from typing import Final
 
 LUA: Final = rb"""
-local constants, pycall, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister = ...
+local constants, pycall, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister, pypatch = ...
 local as_function = python.as_function
-pycall, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister =
+pycall, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister, pypatch =
   as_function(pycall), as_function(pypull), as_function(pysha), as_function(pylog), as_function(pyset),
-  as_function(pyacl), as_function(pydouble), as_function(pytick), as_function(pyregister)
+  as_function(pyacl), as_function(pydouble), as_function(pytick), as_function(pyregister), as_function(pypatch)
 
 local type, tostring, tonumber, error, assert, select, unpack = type, tostring, tonumber, error, assert, select, unpack
 local pairs, ipairs, next, rawget, rawset, rawequal, pcall, xpcall =
@@ -122,7 +122,9 @@ function base.getmetatable(...)
   if select("#", ...) < 1 then error("bad argument #1 to 'getmetatable' (value expected)", 2) end
   local v = ...
   if RO[v] then return META[v] end
-  if type(v) == "string" then return string_meta end
+  local k = type(v)
+  if k == "string" then return string_meta end
+  if k == "userdata" then return nil end
   return getmetatable(v)
 end
 
@@ -151,6 +153,16 @@ local function compile(text, name)
   local f, problem = loadstring(text, name)
   if not f then return nil, problem end
   return setfenv(f, ENV)
+end
+
+-- A whole script or library: the tail calls to our own closures become plain calls (node.scripting.bytecode).
+local dump_code = string.dump
+
+local function compile_script(text, name)
+  local f, problem = compile(text, name)
+  if not f then return nil, problem end
+  local patched = pypatch(dump_code(f))
+  return patched and setfenv(loadstring(patched, name), ENV) or f
 end
 
 function base.loadstring(...)
@@ -235,7 +247,6 @@ end
 table_lib.foreach = tables_only("foreach", foreach, false)
 
 local string_lib = copy(string)
-local dump = string.dump
 function string_lib.dump(...)
   local k = kind(1, ...)
   if k ~= "function" then error(format("bad argument #1 to 'dump' (function expected, got %s)", k), 2) end

@@ -158,14 +158,15 @@ end
 for name, value in next, constants do api[name] = value end
 
 -- ---------------------------------------------------------------- errors
-local OURS = "=server"
+local OURS = {["=server"] = true, ["=cjson"] = true, ["=cmsgpack"] = true, ["=struct"] = true, ["=bit"] = true,
+  ["=support"] = true}
 
 local function user_level()
   local level = 3
   while true do
     local at = getinfo(level, "Sl")
     if not at then return nil end
-    if at.source ~= OURS and at.what ~= "C" and at.what ~= "tail" then return at end
+    if not OURS[at.source] and at.what ~= "C" and at.what ~= "tail" then return at end
     level = level + 1
   end
 end
@@ -184,13 +185,13 @@ base.__redis__err__handler = on_error
 base.__server__err__handler = on_error
 
 -- ---------------------------------------------------------------- replies: from Lua to the client
+local DEEPEST = 7995  -- slots of Valkey's Lua stack: one for an array, three for a map or a set
 local encode
 
 local function line(text) return (gsub(text, "[\r\n]", " ")) end
 local function bulk(text) return "$" .. #text .. "\r\n" .. text .. "\r\n" end
 
 local function encode_table(t, out, n, deep, resp3)
-  if deep > 190 then return nil end
   t = RO[t] or t
   local v = rawget(t, "err")
   if type(v) == "string" then
@@ -216,10 +217,8 @@ local function encode_table(t, out, n, deep, resp3)
     n = n + 1
     local head, count = n, 0
     for key, value in next, RO[v] or v do
-      n = encode(key, out, n, deep + 1, resp3)
-      if not n then return nil end
-      n = encode(value, out, n, deep + 1, resp3)
-      if not n then return nil end
+      n = encode(key, out, n, deep + 3, resp3)
+      n = encode(value, out, n, deep + 3, resp3)
       count = count + 1
     end
     out[head] = resp3 and "%" .. count .. "\r\n" or "*" .. 2 * count .. "\r\n"
@@ -230,8 +229,7 @@ local function encode_table(t, out, n, deep, resp3)
     n = n + 1
     local head, count = n, 0
     for key in next, RO[v] or v do
-      n = encode(key, out, n, deep + 1, resp3)
-      if not n then return nil end
+      n = encode(key, out, n, deep + 3, resp3)
       count = count + 1
     end
     out[head] = (resp3 and "~" or "*") .. count .. "\r\n"
@@ -265,7 +263,6 @@ local function encode_table(t, out, n, deep, resp3)
     if v == nil then break end
     count = count + 1
     n = encode(v, out, n, deep + 1, resp3)
-    if not n then return nil end
   end
   out[head] = "*" .. count .. "\r\n"
   return n
@@ -273,7 +270,10 @@ end
 
 function encode(v, out, n, deep, resp3)
   local t = type(v)
-  if t == "string" then
+  if deep >= DEEPEST then
+    n = n + 1
+    out[n] = "-ERR reached lua stack limit\r\n"
+  elseif t == "string" then
     n = n + 1
     out[n] = bulk(v)
   elseif t == "number" then
@@ -301,7 +301,6 @@ local function answer(resp3, ok, v)
     if t == "boolean" and resp == 2 then return v end
     local out = {}
     local n = encode(v, out, 0, 0, resp3)
-    if not n then return 0, "-ERR reached lua stack limit\r\n" end
     return 0, concat(out, "", 1, n)
   end
   if type(v) ~= "table" then v = {err = "ERR " .. tostring(v)} end
@@ -359,6 +358,9 @@ base.string, base.table, base.math, base.coroutine =
   protect(string_lib), protect(table_lib), protect(math_lib), protect(coroutine_lib)
 base.os = protect({clock = os.clock})
 string_meta = protect({__index = base.string})
+if rawget(_G, "cjson") then
+  debug.setmetatable(_G.cjson.null, {__tostring = function() return "userdata: (nil)" end})
+end
 for _, name in ipairs({"cjson", "cmsgpack", "struct", "bit"}) do
   if rawget(_G, name) then base[name] = protect(_G[name]) end
 end
@@ -373,5 +375,5 @@ base._G = ENV
 
 renew()
 setfenv(0, {})
-return compile, enter, stage, renew
+return compile_script, enter, stage, renew
 """

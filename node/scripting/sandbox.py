@@ -13,6 +13,7 @@ from lupa import lua51
 
 from cluster.version import REDIS_VERSION, SERVER_NAME, VALKEY_VERSION
 from node.scripting import prelude, prelude_server
+from node.scripting.libs import install
 
 MEMORY_LIMIT: Final = 1024 * 1024 * 1024  # bytes that the scripts of one runtime may take; Valkey has no bound
 LOG_LEVELS: Final = ((b"LOG_DEBUG", 0), (b"LOG_VERBOSE", 1), (b"LOG_NOTICE", 2), (b"LOG_WARNING", 3))
@@ -26,11 +27,13 @@ def _refuse(_object: object, _name: object, _setting: object) -> NoReturn:
 
 
 def new_runtime() -> Any:
-    """A bare runtime: bytes both ways, bounded memory; what it holds is not safe yet."""
-    return lua51.LuaRuntime(
+    """A bare runtime with the libraries: bytes both ways, bounded memory; what it holds is not safe yet."""
+    runtime = lua51.LuaRuntime(
         encoding=None, unpack_returned_tuples=True, register_eval=False, register_builtins=False,
         attribute_filter=_refuse, max_memory=MEMORY_LIMIT,
     )  # fmt: skip
+    install(runtime)
+    return runtime
 
 
 def _number(version: str) -> int:

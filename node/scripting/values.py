@@ -78,6 +78,8 @@ def to_lua(data: bytes, tokens: list[object]) -> object:
         return (None, STATUS, data[1:-2])
     if first == 45:
         return (None, ERROR, data[1:-2], True)
+    if first == 42 and data[1] == 45:  # *-1
+        return False
     tokens.clear()
     flat = tokenize(data, tokens)
     if flat and len(tokens) <= 2 * FLAT_MOST:
