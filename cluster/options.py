@@ -220,7 +220,7 @@ class Options:
         for name, value in pairs:
             written = name.decode("utf-8", "surrogateescape")
             row = self._names.get(written.lower())
-            if row is None:
+            if row is None or _secret_lines(row):
                 raise UnknownOptionError("unknown option", written)
             if row.immutable or row.kind is Kind.LINES:
                 raise OptionError("can't set immutable config", written)
@@ -252,7 +252,7 @@ class Options:
 
 
 def _secret_lines(row: Option) -> bool:
-    """Whether CONFIG GET does not know it: lines with secrets in them (`user`), which a command of their own shows."""
+    """Whether CONFIG GET and SET do not know it: lines with secrets in them (`user`), which a command of their own shows."""
     return row.kind is Kind.LINES and row.sensitive
 
 

@@ -148,15 +148,12 @@ class _Check:
         traits = self.traits
         if traits.everywhere:
             return all(selector.allows_database(index, self.databases) for index in range(self.databases))
-        if traits.in_database and not selector.allows_database(self.dbid, self.databases):
-            return False
-        if not traits.named:
-            return True
-        for position in named_databases(self.command.name, self.args):
-            if not selector.allows_database(to_int(self.args[position]), self.databases):
-                self.position = position
-                return False
-        return True
+        if traits.named:
+            for position in named_databases(self.command.name, self.args):
+                if not selector.allows_database(to_int(self.args[position]), self.databases):
+                    self.position = position
+                    return False
+        return not traits.in_database or selector.allows_database(self.dbid, self.databases)
 
     def _keys_allowed(self, selector: Selector) -> bool:
         keys = self.keys

@@ -5,7 +5,7 @@ from typing import Final
 from cluster.catalog.model import Command
 from node.acl import User
 from node.acl.check import DENIED_AUTH, DENIED_COMMAND, DENIED_DATABASE, DENIED_KEY, Denial, check, explain
-from node.acl.log import MULTI, TOPLEVEL
+from node.acl.log import LUA, MULTI, TOPLEVEL
 from node.commands.clientlines import describe
 from node.engine import Engine
 from node.session import Session
@@ -28,7 +28,8 @@ def denied(e: Engine, s: Session, command: Command, args: list[bytes], context: 
     if context == TOPLEVEL and (s.multi or s.executing):
         context = MULTI
     blamed = args[denial.position] if denial.position > 0 else command.name
-    s.last_command = command.name if context != b"lua" else s.last_command
+    if context != LUA and not s.executing:
+        s.last_command = command.name  # its line shows what it was refused
     note(e, s, denial.reason, context, command.name if denial.reason == DENIED_COMMAND else blamed, user.name)
     return denial
 
