@@ -42,6 +42,28 @@ class Value:
         """Bytes that the value takes, known without walking it; commands report every change of it by `Store.grew`."""
         raise NotImplementedError
 
+    def next_due(self) -> i64:
+        """When something inside the value expires, Unix ms, or a little earlier; 0 = never."""
+        return 0
+
+    def expire_inside(self, now_ms: i64, limit: i64, out: list[bytes]) -> bool:
+        """Remove up to `limit` elements whose time is over and append them to `out`; True when none is left at all."""
+        return False
+
+
+@mypyc_attr(acyclic=True)
+class Expired:
+    """Elements that active expiry has removed from one value; `emptied`: the key went with the last of them."""
+
+    key: bytes
+    elements: list[bytes]
+    emptied: bool
+
+    def __init__(self, key: bytes, elements: list[bytes], emptied: bool) -> None:
+        self.key = key
+        self.elements = elements
+        self.emptied = emptied
+
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Store:
@@ -153,6 +175,22 @@ class Store:
 
     def expire_due(self, limit: i64) -> i64:
         """Active expiry: remove up to `limit` keys whose time has come, into `expired`; returns how many it saw."""
+        raise NotImplementedError
+
+    # --- elements that expire (fields of hashes)
+    def arm_inside(self, slot: i64, key: bytes, at_ms: i64) -> None:
+        """Have `expire_inside` look into a stored value at this Unix time in ms (0: never).
+
+        Commands say it whenever `Value.next_due` may have changed; a value that is `put` is asked by the store.
+        """
+        raise NotImplementedError
+
+    def expire_inside(self, limit: i64) -> Expired | None:
+        """Active expiry of elements: remove up to `limit` that are due from one value; None when nothing is due."""
+        raise NotImplementedError
+
+    def inside_count(self) -> i64:
+        """Number of keys in whose values something expires."""
         raise NotImplementedError
 
     # --- access clocks and eviction

@@ -103,6 +103,12 @@ def _expire(e: Engine) -> None:
             if trio.current_time() > until:
                 e.stats.expired_time_cap += 1
                 break
+    for dbid, store in enumerate(e.stores):
+        while (found := store.expire_inside(EXPIRE_SLICE)) is not None:
+            e.propagate_fields(dbid, found)
+            if trio.current_time() > until:
+                e.stats.expired_time_cap += 1
+                break
     e.propagate_expired()
 
 

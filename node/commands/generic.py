@@ -11,6 +11,7 @@ from node.engine import NOTIFY_GENERIC, NOTIFY_NEW, Engine, Handler
 from node.errors import DB_OUT_OF_RANGE, NO_SUCH_KEY, SYNTAX, CommandError
 from node.keyspace import Store, Value
 from node.session import Session
+from node.types.hash import Hash
 
 _SAME: Final = b"ERR source and destination objects are the same"
 
@@ -172,10 +173,24 @@ def _copy(e: Engine, s: Session, key: bytes, new: bytes, dbid: i64, replace: boo
             return False
         target.delete(slot, new)
     twin = value.copy() if isinstance(value, Value) else value
+    if isinstance(twin, Hash) and twin.volatile() and dbid == s.dbid:
+        _leave_expired(e, s, twin, key, new, replace)
     form = generic_scan.encoding_of(s.store, e.slot, key, value)
     place(e, dbid, new, twin, s.store.expire_at(e.slot, key), form)
     e.changed_in(dbid, new, NOTIFY_GENERIC, b"copy_to")
     return True
+
+
+def _leave_expired(e: Engine, s: Session, twin: Hash, key: bytes, new: bytes, replace: bool) -> None:
+    """Fields that have expired are not copied; a replica, which judges no time, is told which."""
+    times = twin.times()
+    assert times is not None
+    before = [*times.at]
+    twin.stamp(0 if s.store.ignore_expiry else e.now_ms)
+    if twin.drop_expired() > 0:
+        e.replace_with([b"COPY", key, new, b"REPLACE"] if replace else [b"COPY", key, new])
+        twin.stamp(0)
+        e.replace_with([b"HDEL", new, *[field for field in before if not twin.has(field)]])
 
 
 HANDLERS: dict[bytes, Handler] = {

@@ -18,7 +18,7 @@ _LT: Final = 8
 _FLAGS: Final[dict[bytes, int]] = {b"nx": _NX, b"xx": _XX, b"gt": _GT, b"lt": _LT}
 
 
-def _conditions(args: list[bytes]) -> i64:
+def conditions(args: list[bytes]) -> i64:
     """The NX, XX, GT and LT of an EXPIRE."""
     flags: i64 = 0
     i: i64 = 3
@@ -35,7 +35,7 @@ def _conditions(args: list[bytes]) -> i64:
     return flags
 
 
-def _holds(flags: i64, old: i64, at_ms: i64) -> bool:
+def holds(flags: i64, old: i64, at_ms: i64) -> bool:
     """Whether the conditions let `at_ms` replace the expiry `old` (0 = never, which counts as infinite)."""
     if flags & _NX and old != 0:
         return False
@@ -61,10 +61,10 @@ def _unix_ms(e: Engine, name: bytes, data: bytes, seconds: bool, relative: bool)
 
 def _expire(e: Engine, s: Session, args: list[bytes], name: bytes, seconds: bool, relative: bool) -> None:
     key = args[1]
-    flags = _conditions(args)
+    flags = conditions(args)
     at_ms = _unix_ms(e, name, args[2], seconds, relative)
     old = s.store.expire_at(e.slot, key)
-    if old < 0 or (flags and not _holds(flags, old, at_ms)):
+    if old < 0 or (flags and not holds(flags, old, at_ms)):
         s.reply.integer(0)
         return
     if already_past(e, at_ms):

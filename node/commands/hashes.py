@@ -36,26 +36,46 @@ def hash_at(e: Engine, s: Session, key: bytes) -> Hash | None:
     if value is None:
         return None
     if isinstance(value, Hash):
+        if value.table is not None:
+            value.stamp(judging_time(e, s))
         return value
     raise WrongTypeError()
 
 
-def _hash_to_write(e: Engine, s: Session, key: bytes) -> Hash | None:
+def judging_time(e: Engine, s: Session) -> i64:
+    """The time that decides which fields have expired; 0 while the primary decides (its stream is applied)."""
+    return 0 if s.store.ignore_expiry else e.now_ms
+
+
+def hash_to_write(e: Engine, s: Session, key: bytes) -> Hash | None:
+    """As `hash_at`, for a writing command."""
     value = s.store.get(e.slot, key)
     if value is None:
         return None
     if isinstance(value, Hash):
+        if value.table is not None:
+            value.stamp(judging_time(e, s))
         return value
     raise WrongTypeError()
 
 
-def _stored(e: Engine, s: Session, key: bytes, value: Hash, before: i64) -> None:
-    """Account for a hash whose fields were set; `before` is its size before, -1 when the key is new."""
+def stored(e: Engine, s: Session, key: bytes, value: Hash, before: i64) -> bool:
+    """Account for a hash whose fields were set; `before` is its size before, -1 when the key is new.
+
+    True when a field was overwritten that had expired: such a command is propagated as the HSET of its result.
+    """
     if before < 0:
         announce_new(e, s.dbid, e.slot, key)
         s.store.put(e.slot, key, value)
-    else:
-        s.store.grew(e.slot, key, value.used_bytes() - before)
+        return False
+    s.store.grew(e.slot, key, value.used_bytes() - before)
+    times = value.times()
+    if times is None:
+        return False
+    s.store.arm_inside(e.slot, key, value.next_due())
+    if times.revived:
+        e.notify(NOTIFY_HASH, b"hexpired", key, s.dbid)
+    return times.revived
 
 
 # --- writing
@@ -67,7 +87,7 @@ def _set_all(e: Engine, s: Session, args: list[bytes], name: bytes) -> i64:
     if n & 1:
         raise CommandError(b"ERR wrong number of arguments for '%b' command" % name)
     key = args[1]
-    found = _hash_to_write(e, s, key)
+    found = hash_to_write(e, s, key)
     before: i64 = -1 if found is None else found.used_bytes()
     value = Hash() if found is None else found
     value.expect(args, 2)
@@ -77,7 +97,7 @@ def _set_all(e: Engine, s: Session, args: list[bytes], name: bytes) -> i64:
         if value.set(args[i], args[i + 1]):
             new += 1
         i += 2
-    _stored(e, s, key, value, before)
+    stored(e, s, key, value, before)
     e.changed(s, key, NOTIFY_HASH, b"hset", (n - 2) >> 1)
     return new
 
@@ -96,14 +116,15 @@ def hmset(e: Engine, s: Session, args: list[bytes]) -> None:
 def hsetnx(e: Engine, s: Session, args: list[bytes]) -> None:
     """HSETNX key field value."""
     key = args[1]
-    found = _hash_to_write(e, s, key)
+    found = hash_to_write(e, s, key)
     if found is not None and found.has(args[2]):
         s.reply.integer(0)
         return
     before: i64 = -1 if found is None else found.used_bytes()
     value = Hash() if found is None else found
     value.set(args[2], args[3])
-    _stored(e, s, key, value, before)
+    if stored(e, s, key, value, before):
+        e.replace_with([b"HSET", key, args[2], args[3]])
     e.changed(s, key, NOTIFY_HASH, b"hset")
     s.reply.integer(1)
 
@@ -112,7 +133,7 @@ def hincrby(e: Engine, s: Session, args: list[bytes]) -> None:
     """HINCRBY key field increment."""
     by = integer(args[3])
     key = args[1]
-    found = _hash_to_write(e, s, key)
+    found = hash_to_write(e, s, key)
     number: i64 = 0
     old = None if found is None else found.get(args[2])
     if old is not None:
@@ -124,8 +145,11 @@ def hincrby(e: Engine, s: Session, args: list[bytes]) -> None:
     number += by
     before: i64 = -1 if found is None else found.used_bytes()
     value = Hash() if found is None else found
-    value.set(args[2], format_int(number))
-    _stored(e, s, key, value, before)
+    text = format_int(number)
+    value.update(args[2], text)
+    stored(e, s, key, value, before)
+    if value.times() is not None:
+        e.replace_with(result_of(value, key, args[2], text))
     e.changed(s, key, NOTIFY_HASH, b"hincrby")
     s.reply.integer(number)
 
@@ -143,7 +167,7 @@ def hincrbyfloat(e: Engine, s: Session, args: list[bytes]) -> None:
     if by.infinite:
         raise CommandError(b"ERR value is NaN or Infinity")
     key = args[1]
-    found = _hash_to_write(e, s, key)
+    found = hash_to_write(e, s, key)
     old = None if found is None else found.get(args[2])
     if old is not None:
         number = _long_double(old, b"ERR hash value is not a float")
@@ -153,31 +177,52 @@ def hincrbyfloat(e: Engine, s: Session, args: list[bytes]) -> None:
     text = format_long_double(by)
     before: i64 = -1 if found is None else found.used_bytes()
     value = Hash() if found is None else found
-    value.set(args[2], text)
-    _stored(e, s, key, value, before)
+    value.update(args[2], text)
+    stored(e, s, key, value, before)
     e.changed(s, key, NOTIFY_HASH, b"hincrbyfloat")
-    e.replace_with([b"HSET", key, args[2], text])
+    e.replace_with(result_of(value, key, args[2], text))
     s.reply.bulk(text)
+
+
+def result_of(value: Hash, key: bytes, field: bytes, text: bytes) -> list[bytes]:
+    """What has to be propagated so that a field holds this text and the time to live that it has here."""
+    at = value.expires(field)
+    if at > 0:
+        return [b"HSETEX", key, b"PXAT", b"%d" % at, b"FIELDS", b"1", field, text]
+    return [b"HSET", key, field, text]
+
+
+def removed(e: Engine, s: Session, key: bytes, value: Hash, before: i64, event: bytes, count: i64) -> None:
+    """Account for a hash from which fields were removed; the key goes with the last of them."""
+    s.store.grew(e.slot, key, value.used_bytes() - before)
+    e.changed(s, key, NOTIFY_HASH, event, count)
+    if value.count() == 0:
+        s.store.delete(e.slot, key)
+        e.notify(NOTIFY_GENERIC, b"del", key, s.dbid)
+    elif value.times() is not None:
+        s.store.arm_inside(e.slot, key, value.next_due())
 
 
 def hdel(e: Engine, s: Session, args: list[bytes]) -> None:
     """HDEL key field [field ...]."""
     key = args[1]
-    value = _hash_to_write(e, s, key)
+    value = hash_to_write(e, s, key)
     gone: i64 = 0
     if value is not None:
         before = value.used_bytes()
+        volatile = value.times() is not None
+        deleted = [b"HDEL", key]
         i: i64 = 2
         while i < len(args):
             if value.delete(args[i]):
                 gone += 1
+                if volatile:
+                    deleted.append(args[i])
             i += 1
         if gone > 0:
-            s.store.grew(e.slot, key, value.used_bytes() - before)
-            e.changed(s, key, NOTIFY_HASH, b"hdel", gone)
-            if value.count() == 0:
-                s.store.delete(e.slot, key)
-                e.notify(NOTIFY_GENERIC, b"del", key, s.dbid)
+            removed(e, s, key, value, before, b"hdel", gone)
+            if volatile:  # a replica that hides no field must not delete those that had expired here
+                e.replace_with(deleted)
     s.reply.integer(gone)
 
 
@@ -243,8 +288,9 @@ def hgetall(e: Engine, s: Session, args: list[bytes]) -> None:
     if value is None:
         s.reply.map(0)
         return
-    s.reply.map(value.count())
-    for item in value.flat():
+    flat = value.flat()
+    s.reply.map(len(flat) >> 1)
+    for item in flat:
         s.reply.bulk(item)
 
 
@@ -260,7 +306,8 @@ def hrandfield(e: Engine, s: Session, args: list[bytes]) -> None:
     """HRANDFIELD key [count [WITHVALUES]]."""
     if len(args) == 2:
         value = hash_at(e, s, args[1])
-        s.reply.bulk_or_null(None if value is None else value.random_pairs(e.rng, 1, False)[0])
+        found: list[bytes] = [] if value is None else value.random_pairs(e.rng, 1, False)
+        s.reply.bulk_or_null(found[0] if found else None)
         return
     count = repeat_count(args[2])
     with_values = len(args) == 4 and args[3].lower() == b"withvalues"

@@ -48,7 +48,8 @@ class Snapshot(Snapshots):
             b"valkey-ver": b"8.1.0", b"redis-bits": b"64", b"ctime": b"%d" % (engine.now_ms // 1000),
             b"used-mem": b"%d" % engine.used_memory(),
         }  # fmt: skip
-        self._out.write(header({**fixed, **fields, b"aof-base": b"0"}))
+        field_times = any([store.inside_count() > 0 for store in engine.stores])
+        self._out.write(header({**fixed, **fields, b"aof-base": b"0"}, field_times))
 
     def before_write(self, dbid: i64, slot: i64) -> None:
         """A command is about to change a slot (-1: all): write out what it holds now."""

@@ -2,6 +2,9 @@
 
 The listpack holds field, value, field, value, … in the order of their addition, as Valkey's does, so that DUMP and RDB
 write it as it is. Thresholds: `hash-max-listpack-entries` and `hash-max-listpack-value`.
+
+A hash one of whose fields has a time to live is a table too, with `FieldTimes` beside it. All that reads or changes
+fields hides those that are expired at `FieldTimes.now`; `count`, `pairs` and `copy` do not.
 """
 
 from random import Random
@@ -11,6 +14,7 @@ from mypy_extensions import i64, mypyc_attr
 
 from node.keyspace import Value
 from node.types import listpack
+from node.types.fieldtimes import TIME_BYTES, FieldTimes
 from node.types.scan import ENTRY_BYTES, ScanDict, below, bytes_cost
 
 _OBJECT_BYTES: Final = 48  # a Hash
@@ -72,7 +76,7 @@ class Hash(Value):
         return twin
 
     def count(self) -> i64:
-        """Number of fields."""
+        """Number of fields, expired ones that are still there included."""
         table = self.table
         if table is None:
             return listpack.count(self.packed) >> 1
@@ -84,6 +88,9 @@ class Hash(Value):
         """The value of a field, None when there is none."""
         table = self.table
         if table is not None:
+            times = table.times
+            if times is not None and times.gone(field):
+                return None
             return cast(bytes | None, table.get(field))
         packed = self.packed
         pos = listpack.find(packed, listpack.entry(field), 2)
@@ -100,6 +107,9 @@ class Hash(Value):
         """Whether the field is there."""
         table = self.table
         if table is not None:
+            times = table.times
+            if times is not None and times.gone(field):
+                return False
             return table.has(field)
         return listpack.find(self.packed, listpack.entry(field), 2) >= 0
 
@@ -138,9 +148,23 @@ class Hash(Value):
             self.unpack()
         return True
 
+    def update(self, field: bytes, value: bytes) -> bool:
+        """As `set`, but a time to live that the field has stays (HINCRBY), unless it is over."""
+        if self.times() is None:
+            return self.set(field, value)
+        at = self.expires(field)
+        new = self.set(field, value)
+        if at > 0:
+            self.expire(field, at)
+        return new
+
     def _table_set(self, table: ScanDict, field: bytes, value: bytes) -> bool:
         old = table.get(field)
         table.put(field, value)
+        times = table.times
+        if times is not None and old is not None and self._forget_time(times, field):
+            self.weight += bytes_cost(len(value)) - bytes_cost(len(cast(bytes, old)))
+            return True
         if old is None:
             self.weight += bytes_cost(len(field)) + bytes_cost(len(value)) + ENTRY_BYTES
             return True
@@ -151,15 +175,24 @@ class Hash(Value):
         """Remove a field; False when there was none."""
         table = self.table
         if table is not None:
-            old = table.pop(field)
-            if old is None:
-                return False
-            self.weight -= bytes_cost(len(field)) + bytes_cost(len(cast(bytes, old))) + ENTRY_BYTES
-            return True
+            times = table.times
+            if times is not None:
+                if times.gone(field):
+                    return False
+                if times.drop(field):
+                    self.weight -= TIME_BYTES
+            return self._table_delete(table, field)
         pos = listpack.find(self.packed, listpack.entry(field), 2)
         if pos < 0:
             return False
         self.packed = listpack.delete(self.packed, pos, 2)
+        return True
+
+    def _table_delete(self, table: ScanDict, field: bytes) -> bool:
+        old = table.pop(field)
+        if old is None:
+            return False
+        self.weight -= bytes_cost(len(field)) + bytes_cost(len(cast(bytes, old))) + ENTRY_BYTES
         return True
 
     def unpack(self) -> None:
@@ -173,6 +206,111 @@ class Hash(Value):
             self._table_set(table, flat[i], flat[i + 1])
             i += 2
 
+    # --- times to live
+
+    def stamp(self, now_ms: i64) -> None:
+        """Judge from now on by this time what has expired; 0: nothing has."""
+        times = self.times()
+        if times is not None:
+            times.now = now_ms
+            times.revived = False
+
+    def times(self) -> FieldTimes | None:
+        """The times of fields, None for a hash that never had any."""
+        table = self.table
+        return None if table is None else table.times
+
+    def volatile(self) -> bool:
+        """Whether a field has a time to live, be it over or not."""
+        times = self.times()
+        return times is not None and len(times.at) > 0
+
+    def next_due(self) -> i64:
+        """When active expiry should look at the hash, Unix ms; 0 = never."""
+        times = self.times()
+        return 0 if times is None else times.next_due()
+
+    def expires(self, field: bytes) -> i64:
+        """When a field expires, Unix ms; 0 = never, -1 = there is no such field."""
+        if not self.has(field):
+            return -1
+        times = self.times()
+        at = None if times is None else times.at.get(field)
+        return 0 if at is None else max(i64(at), 1)
+
+    def expire(self, field: bytes, at_ms: i64) -> None:
+        """Set the time of a field that is there."""
+        if self.table is None:
+            self.unpack()
+        table = self.table
+        assert table is not None
+        times = table.times
+        if times is None:
+            times = FieldTimes()
+            table.times = times
+        if times.put(field, at_ms):
+            self.weight += TIME_BYTES
+
+    def delete_expired(self, field: bytes) -> bool:
+        """Remove a field whose time is over; False when it is not."""
+        table = self.table
+        times = self.times()
+        if table is None or times is None or not times.gone(field):
+            return False
+        times.drop(field)
+        self.weight -= TIME_BYTES
+        return self._table_delete(table, field)
+
+    def drop_expired(self) -> i64:
+        """Remove every field whose time is over, unless that leaves none; returns how many went (COPY)."""
+        table = self.table
+        times = self.times()
+        if table is None or times is None:
+            return 0
+        gone: list[bytes] = []
+        for field in times.at:
+            if times.gone(field):
+                gone.append(field)
+        if len(gone) == table.count:
+            return 0
+        for field in gone:
+            self.delete_expired(field)
+        return len(gone)
+
+    def persist(self, field: bytes) -> bool:
+        """Remove the time of a field; False when it had none or is not there."""
+        times = self.times()
+        if times is None or times.gone(field) or not times.drop(field):
+            return False
+        self.weight -= TIME_BYTES
+        return True
+
+    def _forget_time(self, times: FieldTimes, field: bytes) -> bool:
+        """A field is overwritten: True when it had expired and so counts as new."""
+        gone = times.gone(field)
+        if gone:
+            times.revived = True
+        if times.drop(field):
+            self.weight -= TIME_BYTES
+        return gone
+
+    def expire_inside(self, now_ms: i64, limit: i64, out: list[bytes]) -> bool:
+        """Active expiry: remove up to `limit` fields whose time is over into `out`; True when no field is left."""
+        table = self.table
+        times = self.times()
+        if table is None or times is None:
+            return False
+        while limit > 0:
+            field = times.pop_due(now_ms)
+            if field is None:
+                break
+            times.drop(field)
+            self.weight -= TIME_BYTES
+            self._table_delete(table, field)
+            out.append(field)
+            limit -= 1
+        return table.count == 0
+
     # --- all of it
 
     def fields(self) -> list[bytes]:
@@ -180,13 +318,27 @@ class Hash(Value):
         table = self.table
         if table is None:
             return listpack.decode_step(self.packed, 0, 2)
-        return table.keys()
+        return self._live(table.keys())
+
+    def _live(self, fields: list[bytes]) -> list[bytes]:
+        """Those of the fields that have not expired."""
+        if not self.volatile():
+            return fields
+        times = self.times()
+        assert times is not None
+        out: list[bytes] = []
+        for field in fields:
+            if not times.gone(field):
+                out.append(field)
+        return out
 
     def values(self) -> list[bytes]:
         """All values, in the order of `fields`."""
         table = self.table
         if table is None:
             return listpack.decode_step(self.packed, 1, 2)
+        if self.volatile():
+            return self.flat()[1::2]
         out: list[bytes] = []
         for part in table.parts:
             for value in part.values():
@@ -195,6 +347,18 @@ class Hash(Value):
 
     def flat(self) -> list[bytes]:
         """Field, value, field, value, …"""
+        if not self.volatile():
+            return self.pairs()
+        table = self.table
+        assert table is not None
+        out: list[bytes] = []
+        for field in self._live(table.keys()):
+            out.append(field)
+            out.append(cast(bytes, table.get(field)))
+        return out
+
+    def pairs(self) -> list[bytes]:
+        """As `flat`, with the expired fields (DUMP, RDB)."""
         table = self.table
         if table is None:
             return listpack.decode(self.packed)
@@ -209,17 +373,24 @@ class Hash(Value):
         """Append the fields of one HSCAN step (a listpack: all of them); returns the next cursor, 0 at the end."""
         table = self.table
         if table is not None:
-            return table.scan(cursor, want, out)
+            if not self.volatile():
+                return table.scan(cursor, want, out)
+            found: list[bytes] = []
+            cursor = table.scan(cursor, want, found)
+            out.extend(self._live(found))
+            return cursor
         out.extend(self.fields())
         return 0
 
     def random_pairs(self, rng: Random, number: i64, distinct: bool) -> list[bytes]:
         """Field, value, … of randomly chosen fields; with `distinct` each at most once, all when there are not more."""
+        if self.volatile():
+            return self._picked(rng, self.flat(), number, distinct)
         size = self.count()
         if distinct and number >= size:
             return self.flat()
         if distinct and number * 3 > size:
-            return self._sampled(rng, number)
+            return self._sampled(rng, self.flat(), number)
         out: list[bytes] = []
         taken: set[bytes] = set()
         while number > 0:
@@ -241,9 +412,21 @@ class Hash(Value):
         pos = listpack.seek(self.packed, below(rng, self.count()) * 2)
         return listpack.at(self.packed, pos)
 
-    def _sampled(self, rng: Random, number: i64) -> list[bytes]:
+    def _picked(self, rng: Random, flat: list[bytes], number: i64, distinct: bool) -> list[bytes]:
+        """Random pairs of a hash in which some may have expired: chosen among those that have not."""
+        size: i64 = len(flat) >> 1
+        if distinct:
+            return flat if number >= size else self._sampled(rng, flat, number)
+        out: list[bytes] = []
+        while number > 0 and size > 0:
+            at = below(rng, size) * 2
+            out.append(flat[at])
+            out.append(flat[at + 1])
+            number -= 1
+        return out
+
+    def _sampled(self, rng: Random, flat: list[bytes], number: i64) -> list[bytes]:
         """So many distinct pairs, chosen in one pass over all."""
-        flat = self.flat()
         left: i64 = len(flat) >> 1
         out: list[bytes] = []
         i: i64 = 0

@@ -16,6 +16,8 @@ from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
+from node.types.fieldtimes import FieldTimes
+
 HASH_BITS: Final = 32
 HASH_MASK: Final = 0xFFFFFFFF
 FULL: Final = 128  # entries a part on average, above which one is divided
@@ -50,6 +52,7 @@ class ScanDict:
     ahead: i64
     widest: i64  # no part holds more; what makes random picks even
     borrowed: list[bool] | None  # parts that a copy shares: they are copied before the first change
+    times: FieldTimes | None  # of a hash whose fields expire
 
     def __init__(self) -> None:
         self.clear()
@@ -63,6 +66,7 @@ class ScanDict:
         self.ahead = 0
         self.widest = 1
         self.borrowed = None
+        self.times = None
 
     def _index(self, place: i64) -> i64:
         """Which part owns a hash value."""
@@ -233,4 +237,7 @@ class ScanDict:
         twin.shift = self.shift
         twin.ahead = self.ahead
         twin.widest = self.widest
+        times = self.times
+        if times is not None:
+            twin.times = times.copy()
         return twin
