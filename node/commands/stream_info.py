@@ -34,6 +34,7 @@ def _stream(e: Engine, s: Session, args: list[bytes]) -> Stream:
 
 def xinfo_stream(e: Engine, s: Session, args: list[bytes]) -> None:
     """XINFO STREAM key [FULL [COUNT count]]."""
+    stream = _stream(e, s, args)
     full = False
     count: i64 = _SHOWN
     if len(args) > 3:
@@ -45,7 +46,6 @@ def xinfo_stream(e: Engine, s: Session, args: list[bytes]) -> None:
             count = integer(args[5])
             if count < 0:
                 count = _SHOWN
-    stream = _stream(e, s, args)
     s.reply.map(9 if full else 10)
     _write_figures(s, stream)
     if full:

@@ -1,17 +1,19 @@
 """Stream IDs: milliseconds and a sequence number of 64 bits each, kept as one integer so that they compare as one.
 
-Text form `ms-seq`. Numbers in it are read as C's strtoull reads them: leading zeros and a `+` are taken, and a sequence
-number of `-` and a leading zero wraps around, as in Valkey.
+Text form `ms-seq`. Numbers in it are read as C's strtoull reads them, as in Valkey: leading spaces and zeros and a `+`
+are taken, and what is below zero wraps around, unless it has the plain form of a negative number.
 """
 
 import re
 from typing import Final
 
+from node.numbers import is_int
+
 MASK: Final = 0xFFFFFFFFFFFFFFFF
 ID_MIN: Final = 0
 ID_MAX: Final = (1 << 128) - 1
 _LONGEST: Final = 127  # bytes of an ID that is looked at at all
-_DIGITS: Final = re.compile(rb"([+-]?)([0-9]+)")
+_DIGITS: Final = re.compile(rb"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 
 
 class BadId(ValueError):
@@ -37,7 +39,7 @@ def parse_number(text: bytes) -> int:
     if value > MASK:
         raise BadId
     if found[1] == b"-":
-        if not text.startswith(b"-0") or text == b"-0":  # in their plain form negative numbers are refused
+        if is_int(text):
             raise BadId
         return -value & MASK
     return value

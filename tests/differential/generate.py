@@ -18,7 +18,7 @@ from cluster.catalog.model import MULTIPLE, OPTIONAL, WRITE, Argument
 
 Words = list[bytes]
 
-GROUPS = ("string", "generic", "hash", "list", "set", "sorted-set")
+GROUPS = ("string", "generic", "hash", "list", "set", "sorted-set", "stream")
 SKIPPED = {"wait", "restore", "object|freq", "randomkey"}
 ALSO = (
     "dbsize", "echo", "ping", "select", "swapdb", "flushdb", "publish", "lastsave", "time", "unwatch", "memory|usage",
@@ -35,15 +35,19 @@ NAMES: dict[str, Words] = {
     "list": [b"l1", b"l2"],
     "set": [b"s1", b"s2", b"ints"],
     "sorted-set": [b"z1", b"z2", b"lex"],
+    "stream": [b"t1", b"t2"],
     "none": [b"none", b"gone"],
-    "expired": [b"x:str", b"x:h", b"x:l", b"x:s", b"x:z"],
+    "expired": [b"x:str", b"x:h", b"x:l", b"x:s", b"x:z", b"x:t"],
 }
 EVERY = [name for names in NAMES.values() for name in names]
 
 SETUP: list[Words] = [line.split() for line in (
     b"debug set-active-expire 0",
-    b"set x:str old", b"hset x:h a 1", b"rpush x:l a", b"sadd x:s a", b"zadd x:z 1 a",
+    b"set x:str old", b"hset x:h a 1", b"rpush x:l a", b"sadd x:s a", b"zadd x:z 1 a", b"xadd x:t 1-1 a 1",
     b"pexpire x:str 1", b"pexpire x:h 1", b"pexpire x:l 1", b"pexpire x:s 1", b"pexpire x:z 1",
+    b"pexpire x:t 1", b"xadd t1 1-1 a 1 b 2", b"xadd t1 1-2 a 3 b 4", b"xadd t1 2-1 x 5", b"xadd t1 3-0 a 1 b 9",
+    b"xadd t1 7-7 a 1 b 2", b"xadd t2 5-1 a 1", b"xgroup create t1 g 0", b"xgroup create t1 h 2-1",
+    b"xreadgroup group g a count 3 streams t1 >", b"xgroup create t2 g $",
     b"set str some-text", b"set num 10", b"set flt 3.25", b"hset h1 a 1 b 2.5 c word 7 x", b"hset h2 a 1",
     b"rpush l1 a b c b 1 2 -5 a", b"rpush l2 x", b"sadd s1 a b 1 c", b"sadd s2 b c d", b"sadd ints 1 2 3 -7 40000",
     b"zadd z1 1 a 2 b 3 c 3 d 3.5 1", b"zadd z2 -inf a 5 b +inf e", b"zadd lex 0 a 0 aa 0 b 0 c 0 d",
@@ -57,10 +61,10 @@ LEX_SETUP: list[Words] = [
 FORGET: Words = [b"touch", *NAMES["expired"]]
 SMALL = b"""config set hash-max-listpack-entries 4 set-max-listpack-entries 4 zset-max-listpack-entries 4
  set-max-intset-entries 5 list-max-listpack-size 3 hash-max-listpack-value 12 set-max-listpack-value 12
- zset-max-listpack-value 12""".split()
+ zset-max-listpack-value 12 stream-node-max-entries 3""".split()
 STOCK = b"""config set hash-max-listpack-entries 512 set-max-listpack-entries 128 zset-max-listpack-entries 128
  set-max-intset-entries 512 list-max-listpack-size -2 hash-max-listpack-value 1000 set-max-listpack-value 1000
- zset-max-listpack-value 64""".split()
+ zset-max-listpack-value 64 stream-node-max-entries 100""".split()
 
 SMALL_INTS = [b"0", b"1", b"-1", b"2", b"3", b"-2", b"5", b"10", b"-100", b"100"]
 EDGE_INTS = [
@@ -104,6 +108,14 @@ PATTERNS = [
     b"a[b",
     b"??",
 ]
+STREAM_IDS = [
+    b"0", b"1", b"1-1", b"1-2", b"2-1", b"2", b"3-0", b"5-1", b"7-7", b"8-1", b"8", b"9", b"0-1", b"40", b"100-3",
+]  # fmt: skip
+EDGE_IDS = [
+    b"18446744073709551615-18446744073709551615", b"18446744073709551615", b"18446744073709551616-1", b"007-03",
+    b"7--05", b"+8-+1", b"8-1x", b"0-0", b"-", b"+", b"(1", b"(", b"$", b">", b"", b"x", b"1-", b"-1", b"1-1-1",
+    b" 1", b"1-*",    b"1\x00", b"99999999999999999999",
+]  # fmt: skip
 SCORE_RANGES = [b"-inf", b"+inf", b"inf", b"0", b"1", b"2", b"3", b"(1", b"(3", b"3.5", b"(inf", b"(-inf", b"5", b"-1"]
 LEX_RANGES = [b"-", b"+", b"[a", b"(a", b"[b", b"(c", b"[", b"(", b"[d", b"[aa"]
 EDGE_RANGES = [b"nan", b"(nan", b"", b"(", b"[1", b"abc", b"((1", b"( 1", b"-inf ", b"a", b"++", b"-a"]
@@ -151,6 +163,7 @@ class Generator:
         self._counted: list[bytes] = []
         self._expected = 1
         self._name = ""
+        self._last_id = 8
         self._scripts = 0.0
 
     def sequence(self, length: int, transactions: float, scripts: float = 0.0) -> list[Words]:
@@ -199,6 +212,8 @@ class Generator:
                 [b"touch", *NAMES["expired"]],
                 words,
             ]  # which expired keys they meet, and remove, is a matter of chance
+        if row.text == "xadd":  # an ID that each server chose by its own clock would differ
+            words = [self.next_id() if word == b"*" else word for word in words]
         if row.text in ("swapdb", "select"):
             follow = [[b"select", self.rng.choice([b"0", b"0", b"0", b"1"])]]
         return [words, *follow]
@@ -292,7 +307,7 @@ class Generator:
         name = words[0].lower()
         if name.endswith(b"randmember") or name == b"hrandfield":
             return not any(word.startswith(b"-") and len(word) > 4 for word in words[2:])
-        if name.startswith(b"b"):
+        if name.startswith((b"b", b"xread")):
             return False
         return name not in LIMITED
 
@@ -321,6 +336,14 @@ class Generator:
             return rng.choice(VALUES)
         return _mostly(rng, MEMBERS, EDGE_MEMBERS)
 
+    def next_id(self) -> bytes:
+        """An ID for XADD, mostly above those before."""
+        self._last_id += self.rng.choice([0, 0, 0, 1, 2])
+        return self.rng.choices(
+            [b"%d-*" % self._last_id, b"%d-%d" % (self._last_id, self.rng.randrange(5)), self.rng.choice(STREAM_IDS)],
+            [8, 4, 1],
+        )[0]
+
     def numkeys(self) -> bytes:
         """The number of keys that follow, or a wrong one."""
         if self.rng.random() < 0.92:
@@ -339,6 +362,18 @@ class Generator:
 
 def _mostly(rng: Random, usual: Words, odd: Words) -> bytes:
     return rng.choice(usual if rng.random() < 0.85 else odd)
+
+
+def _stream_id(rng: Random, _: Generator) -> bytes:
+    return _mostly(rng, STREAM_IDS, EDGE_IDS)
+
+
+def _stream_bound(rng: Random, _: Generator) -> bytes:
+    return rng.choice([*STREAM_IDS, b"-", b"+", b"-", b"+", b"(1-1", b"(2", b"(7-7", *EDGE_IDS])
+
+
+def _read_id(rng: Random, g: Generator) -> bytes:
+    return rng.choice([b">", b">", b">", b"0", b"$", b"+", _stream_id(rng, g)])
 
 
 def _seconds(rng: Random, _: Generator) -> bytes:
@@ -389,7 +424,29 @@ def _database(rng: Random, _: Generator) -> bytes:
     )[0]
 
 
+# Idle times are asked for in steps that no delay of a test can cross.
+FAR_APART = [b"0", b"0", b"0", b"50000", b"1000000000", b"-1", b"x", b""]
+STREAM_SPECIAL: dict[str, Callable[[Random, Generator], bytes]] = {
+    "xadd id": lambda _, g: g.next_id(),
+    "xread id": _read_id,
+    "xreadgroup id": _read_id,
+    "xread milliseconds": lambda rng, _: rng.choice([b"1", b"2", b"-1", b"x", b"1.5", b"9223372036854775807"]),
+    "xreadgroup milliseconds": lambda rng, _: rng.choice([b"1", b"2", b"-1", b"x", b"1.5", b"9223372036854775807"]),
+    **{f"{name} id": _stream_id for name in ("xdel", "xack", "xclaim", "xgroup|create", "xgroup|setid")},
+    **{f"{name} {end}": _stream_bound for name in ("xrange", "xrevrange", "xpending", "xautoclaim")
+       for end in ("start", "end")},
+    "threshold": lambda rng, g: rng.choice([b"2", b"3", b"1", b"5", b"0", _stream_id(rng, g)]),
+    "group": lambda rng, _: rng.choice([b"g", b"g", b"g", b"h", b"nosuch"]),
+    "consumer": lambda rng, _: rng.choice([b"a", b"b", b"", b"c"]),
+    "last-id": lambda rng, g: rng.choice([g.next_id(), _stream_id(rng, g)]),
+    "lastid": _stream_id,
+    "max-deleted-id": _stream_id,
+    "min-idle-time": lambda rng, _: rng.choice(FAR_APART),
+    "ms": lambda rng, _: rng.choice([b"0", b"100000", b"100000", b"x", b"-1"]),
+    "xclaim unix-time-milliseconds": lambda rng, _: rng.choice([b"1", b"1000", b"-1", b"9223372036854775807", b"x"]),
+}
 SPECIAL: dict[str, Callable[[Random, Generator], bytes]] = {
+    **STREAM_SPECIAL,
     "seconds": _seconds,
     "milliseconds": _milliseconds,
     "unix-time-seconds": _at,
