@@ -12,11 +12,10 @@ from librt.time import time as wall_time
 from mypy_extensions import i64
 
 from cluster.catalog.keys import KeysError, key_positions
-from cluster.catalog.model import ADMIN, MAY_REPLICATE, SKIP_COMMANDLOG, SKIP_MONITOR
+from cluster.catalog.model import ADMIN, MAY_REPLICATE, SKIP_MONITOR
 from cluster.resp.errors import ProtocolError
 from cluster.slots import key_slot
 from node.acl.check import changed_since, explain
-from node.commandlog import LARGE_REPLY, LARGE_REQUEST, SLOW, request_bytes
 from node.commands.denials import NO_PERMISSION, denied
 from node.commands.denials import refusal as not_permitted
 from node.commands.transactions import aborted, leave
@@ -31,19 +30,18 @@ from node.errors import (
     READ_ONLY,
     CommandError,
 )  # fmt: skip
-from node.latency import Times
 from node.memory import make_room
 from node.redaction import redacted
 from node.script_checks import UNKNOWN as UNKNOWN_IN_SCRIPT
 from node.script_checks import WRONG_ARGUMENTS as WRONG_ARGUMENTS_IN_SCRIPT
 from node.script_checks import refusal as script_refusal
 from node.session import KIND_REPLICA, REPLY_ON, REPLY_SKIP, REPLY_SKIPPING, Executor, Request, Session
-from node.table import Entry
+from node.table import Entry, unknown
+from node.timing import count_time, inferred_size, log_command, log_reply
 from node.waiting import serve_ready
 
 PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
 AHEAD: Final = 64
-INLINE_MAX: Final = 64 * 1024  # bytes, as the decoder bounds a line
 
 OUR_BUGS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -258,11 +256,23 @@ class Dispatcher(Executor):
             self._invoke_untouching(s, entry, args, buf, start, end)
         elif s.import_source:
             self._invoke_importing(s, entry, args, buf, start, end)
+        elif self.engine.slot_stats.active and entry.first_key > 0:
+            self._invoke_counted(s, entry, args, buf, start, end, mark)
         else:
             self.invoke(s, entry, args, buf, start, end)
         self._mute(s, mark)
         if monitors.active and not first:
             self._show(s, entry, args)
+
+    def _invoke_counted(
+        self, s: Session, entry: Entry, args: list[bytes], buf: bytes, start: i64, end: i64, mark: i64
+    ) -> None:
+        """As `invoke`, adding what it cost to the sums of its slot."""
+        slot = self.engine.slot
+        began = wall_time()
+        self.invoke(s, entry, args, buf, start, end)
+        size: i64 = end - start if start >= 0 else inferred_size(args)
+        self.engine.slot_stats.add(slot, wall_time() - began, size, len(s.reply.out) - mark)
 
     def _show(self, s: Session, entry: Entry, args: list[bytes]) -> None:
         """Show a command to the monitors, but for those of administrators."""
@@ -372,9 +382,9 @@ class Dispatcher(Executor):
             refusal = self._refused_by_gate(s, entry, args)
             if refusal is not None:
                 return refusal
-        if s.redirects and not e.gate.active and not replication.primary:
-            if entry.write or (entry.readonly and not s.readonly):
-                return b"REDIRECT %b:%d" % (replication.primary_host.encode(), replication.primary_port)
+        redirects = s.redirects and not e.gate.active and not replication.primary
+        if redirects and (entry.write or (entry.readonly and not s.readonly)):
+            return b"REDIRECT %b:%d" % (replication.primary_host.encode(), replication.primary_port)
         if entry.denyoom and e.settings.maxmemory > 0 and not make_room(e):
             return OUT_OF_MEMORY
         if entry.write and replication.primary:
@@ -392,9 +402,9 @@ class Dispatcher(Executor):
             return PRIMARY_DOWN
         if replication.loading and not entry.loading:
             return LOADING
-        if s.monitor or s.kind == KIND_REPLICA:
-            if entry.write or entry.readonly or entry.command.flags & MAY_REPLICATE:
-                return b"ERR Replica can't interact with the keyspace"
+        keyspace = entry.write or entry.readonly or entry.command.flags & MAY_REPLICATE != 0
+        if keyspace and (s.monitor or s.kind == KIND_REPLICA):
+            return b"ERR Replica can't interact with the keyspace"
         return None
 
     def _refused_by_gate(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
@@ -458,39 +468,15 @@ class Dispatcher(Executor):
         self._clock = now
         e.stats.commands += 1
         if took >= e.timed_after:
-            _count_time(entry, took)
+            count_time(entry, took)
         if took >= e.slow_after or end - start >= e.large_request or len(s.reply.out) - mark >= e.large_reply:
-            self._log(s, entry, args, took, start, end, len(s.reply.out) - mark)
+            log_command(e, s, entry, args, took, start, end, len(s.reply.out) - mark)
         if len(s.store.expired) > 0:
             e.propagate_expired()
         if (e.dirty != dirty or e.replaced) and e.journal.active:
             e.propagate(s, buf, start, end, args)
         if len(e.blocking.ready) > 0 and not e.in_transaction:
             serve_ready(e)
-
-    def _log(self, s: Session, entry: Entry, args: list[bytes], took: float, start: i64, end: i64, reply: i64) -> None:
-        """Keep a command that took long, or whose request or reply is large, in the lists that want it."""
-        e = self.engine
-        if s.blocked:
-            return
-        micros = i64(took * 1e6)
-        now_s: i64 = e.now_ms // 1000
-        e.latency.add(b"fast-command" if entry.fast else b"command", now_s, micros // 1000)
-        if entry.command.flags & SKIP_COMMANDLOG:
-            return
-        size: i64 = end - start
-        if start < 0:
-            size = _inferred_size(args) if end == NOTHING_SO_LARGE else 0
-        shown = redacted(entry.name, args)
-        self._keep(SLOW, s, micros, shown)
-        self._keep(LARGE_REQUEST, s, size, shown)
-        if not s.executing:
-            self._keep(LARGE_REPLY, s, reply, shown)
-
-    def _keep(self, kind: i64, s: Session, value: i64, shown: list[bytes]) -> None:
-        commands = self.engine.command_lists[kind]
-        if commands.wants(value):
-            commands.add(self.engine.now_ms // 1000, value, shown, s.address, s.name)
 
     def call(self, session: Session, args: list[bytes]) -> None:
         """Execute a command that was checked when it was queued, or before it blocked; its user's rules may have
@@ -515,8 +501,8 @@ class Dispatcher(Executor):
         if session.executing:
             self.after_inner(session, session, entry, args)
             reply: i64 = len(session.reply.out) - self._outer_mark
-            if reply >= self.engine.large_reply and entry.command.flags & SKIP_COMMANDLOG == 0:
-                self._keep(LARGE_REPLY, session, reply, redacted(entry.name, args))
+            if reply >= self.engine.large_reply:
+                log_reply(self.engine, session, entry, args, reply)
 
     def call_from_script(self, session: Session, args: list[bytes]) -> bytes | None:
         """Execute one command of the running script in its session; the error of one that was not executed."""
@@ -603,32 +589,3 @@ class Dispatcher(Executor):
             if s.reply_mode == REPLY_SKIP:
                 s.reply_mode = REPLY_SKIPPING
             self._mute(s, mark)
-
-
-def _inferred_size(args: list[bytes]) -> i64:
-    """Bytes of a request that is not in one piece: one line, or what is too long for that."""
-    size = request_bytes(args, True)
-    return size if size <= INLINE_MAX else request_bytes(args, False)
-
-
-def _count_time(entry: Entry, took: float) -> None:
-    """Count a call that took more than a microsecond in the command's histogram."""
-    times = entry.times
-    if times is None:
-        times = Times()
-        entry.times = times
-    times.add(i64(took * 1e9))
-
-
-def unknown(table: dict[bytes, Entry], args: list[bytes]) -> bytes:
-    """The error for a command or subcommand that does not exist."""
-    container = table.get(args[0].lower())
-    if container is not None:
-        shown = args[1][:128].split(b"\0")[0]  # Valkey prints it as a C string
-        return b"ERR unknown subcommand '%b'. Try %b HELP." % (shown, container.name.upper())
-    rest = b""
-    for arg in args[1:]:
-        if len(rest) >= 128:
-            break
-        rest += b"'%b' " % arg[: 128 - len(rest)]
-    return b"ERR unknown command '%b', with args beginning with: %b" % (args[0][:128], rest)

@@ -40,6 +40,7 @@ from node.ports import Journal, Replication, Scripts, Snapshots
 from node.pubsub import PubSub
 from node.session import Executor, Session
 from node.settings import Settings
+from node.slotstats import SlotStats
 from node.stats import Stats
 from node.table import Entry
 from node.tracking import Tracking
@@ -107,6 +108,7 @@ class Engine:
     monitors: Monitors
     command_lists: list[CommandList]  # by node.commandlog's SLOW, LARGE_REQUEST, LARGE_REPLY
     latency: LatencyMonitor
+    slot_stats: SlotStats
     gate: Gate
     journal: Journal
     snapshots: Snapshots
@@ -157,6 +159,7 @@ class Engine:
         self.monitors = Monitors()
         self.command_lists = [CommandList(), CommandList(), CommandList()]
         self.latency = LatencyMonitor()
+        self.slot_stats = SlotStats()
         self.gate = Gate()
         self.journal = Journal()
         self.snapshots = Snapshots()
@@ -266,6 +269,7 @@ class Engine:
             or self.paused_until_ms > 0
             or self.settings.min_replicas_to_write > 0
             or self.monitors.active
+            or self.slot_stats.active
         )
 
     # --- who wants to know of changed keys

@@ -110,6 +110,7 @@ def _set_logs(e: Engine) -> None:
     e.slow_after = min(float(slow) / 1e6 if slow >= 0 else NEVER, spike)
     e.large_request = request if request >= 0 else NOTHING_SO_LARGE + 1
     e.large_reply = reply if reply >= 0 else NOTHING_SO_LARGE
+    e.slot_stats.active = e.settings.cluster_enabled and options.flag("cluster-slot-stats-enabled")
     timed = options.flag("latency-tracking")
     e.timed_after = MICROSECOND if timed else NEVER
     for entry in e.table.values():

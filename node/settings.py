@@ -122,6 +122,21 @@ def _check_save(words: Words, _old: Words) -> Words:
     return ()
 
 
+def _check_share(words: Words, _old: Words) -> Words:
+    """A size, or a percentage of maxmemory."""
+    word = words[0].strip()
+    if word.endswith(b"%"):
+        if not word[:-1].isdigit():
+            raise OptionError("argument must be a memory or percent value")
+        if int(word[:-1]) > 100:
+            raise OptionError("percentage argument must be less or equal to 100")
+        return (b"%d%%" % int(word[:-1]),)
+    size = memory(word)
+    if size is None:
+        raise OptionError("argument must be a memory or percent value")
+    return (b"%d" % size,)
+
+
 def _check_percentiles(words: Words, _old: Words) -> Words:
     """Percentiles from 0 to 100; none at all for an empty word."""
     shown: list[bytes] = []
@@ -253,6 +268,7 @@ _GENERAL: Final = (
 
 _MEMORY: Final = (
     _memory("maxmemory", 0),
+    Option("maxmemory-clients", Kind.TEXT, "0", check=_check_share),
     Option("maxmemory-policy", Kind.ENUM, "noeviction", choices=POLICY_NAMES),
     _number("maxmemory-samples", 5, 1, 64),
     _number("lfu-log-factor", 10, 0, I32_MAX),
@@ -304,6 +320,7 @@ _CLUSTER: Final = (
     _text("cluster-config-file", "nodes.conf", immutable=True),
     _number("cluster-node-timeout", 15000, 0, I64_MAX),
     _flag("cluster-require-full-coverage", "yes"),
+    _flag("cluster-slot-stats-enabled", "no"),
     _flag("cluster-allow-reads-when-down", "no"),
     _flag("cluster-allow-pubsubshard-when-down", "yes"),
     _text("cluster-announce-ip"),
@@ -400,6 +417,7 @@ class Settings:
     # memory
     maxmemory: i64
     maxmemory_policy: bytes
+    maxmemory_clients: i64  # bytes, 0 for no bound; below 0 a percentage of maxmemory
     maxmemory_samples: i64
     lfu_log_factor: i64
     lfu_decay_time: i64  # minutes
@@ -483,6 +501,8 @@ class Settings:
 
     def _take_memory(self, o: Options) -> None:
         self.maxmemory = o.number("maxmemory")
+        share = o.text("maxmemory-clients")
+        self.maxmemory_clients = -int(share[:-1]) if share.endswith(b"%") else int(share)
         self.maxmemory_policy = o.text("maxmemory-policy")
         self.maxmemory_samples = o.number("maxmemory-samples")
         self.lfu_log_factor = o.number("lfu-log-factor")

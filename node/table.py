@@ -151,3 +151,17 @@ def build_table(commands: dict[bytes, Command], handlers: dict[bytes, Callable[.
     if unused:
         raise KeyError(f"handlers without a catalog row: {b', '.join(sorted(unused)).decode()}")
     return table
+
+
+def unknown(table: dict[bytes, Entry], args: list[bytes]) -> bytes:
+    """The error for a command or subcommand that does not exist."""
+    container = table.get(args[0].lower())
+    if container is not None:
+        shown = args[1][:128].split(b"\0")[0]  # Valkey prints it as a C string
+        return b"ERR unknown subcommand '%b'. Try %b HELP." % (shown, container.name.upper())
+    rest = b""
+    for arg in args[1:]:
+        if len(rest) >= 128:
+            break
+        rest += b"'%b' " % arg[: 128 - len(rest)]
+    return b"ERR unknown command '%b', with args beginning with: %b" % (args[0][:128], rest)

@@ -91,6 +91,23 @@ def no_touch(e: Engine, s: Session, args: list[bytes]) -> None:
     s.reply.ok()
 
 
+def capa(e: Engine, s: Session, args: list[bytes]) -> None:
+    """CLIENT CAPA capability [capability ...]; unknown ones are left out."""
+    for word in args[2:]:
+        if word.lower() == b"redirect":
+            s.redirects = True
+    s.reply.ok()
+
+
+def import_source(e: Engine, s: Session, args: list[bytes]) -> None:
+    """CLIENT IMPORT-SOURCE ON|OFF: see expired keys while the node is in import mode."""
+    if not e.settings.import_mode and args[2].lower() != b"off":
+        raise CommandError(b"ERR Server is not in import mode")
+    s.import_source = _on(args[2])
+    s.refresh()
+    s.reply.ok()
+
+
 def _on(word: bytes) -> bool:
     if word.lower() not in (b"on", b"off"):
         raise CommandError(SYNTAX)
@@ -161,6 +178,14 @@ def unblock_(e: Engine, s: Session, args: list[bytes]) -> None:
 
 HELP = [
     b"CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    b"CACHING (YES|NO)",
+    b"    Track the keys of the next command (OPTIN), or don't (OPTOUT).",
+    b"CAPA <option> [options...]",
+    b"    Tell what this client can do. Options are:",
+    b"    * REDIRECT",
+    b"      It follows a replica's hint to the primary.",
+    b"GETREDIR",
+    b"    Tell which connection gets the invalidations of this one.",
     b"GETNAME",
     b"    Tell the name of this connection.",
     b"ID",
@@ -193,10 +218,17 @@ HELP = [
     b"    Record the library of the client. Options are: LIB-NAME, LIB-VER.",
     b"UNBLOCK <clientid> [TIMEOUT|ERROR]",
     b"    End the blocking command of a client.",
+    b"TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]",
+    b"         [OPTIN] [OPTOUT] [NOLOOP]",
+    b"    Be told when keys change that this connection has read.",
+    b"TRACKINGINFO",
+    b"    Tell how this connection tracks keys.",
     b"NO-EVICT (ON|OFF)",
     b"    Keep this connection when clients are evicted.",
     b"NO-TOUCH (ON|OFF)",
     b"    Have reads by this connection not count as accesses.",
+    b"IMPORT-SOURCE (ON|OFF)",
+    b"    See expired keys while the node is in import mode.",
     b"HELP",
     b"    Print this help.",
 ]
@@ -219,6 +251,8 @@ HANDLERS: dict[bytes, Handler] = {
     b"client|kill": kill,
     b"client|no-evict": no_evict,
     b"client|no-touch": no_touch,
+    b"client|capa": capa,
+    b"client|import-source": import_source,
     b"client|pause": pause,
     b"client|unpause": unpause,
     b"client|reply": reply,

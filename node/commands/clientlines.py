@@ -1,5 +1,6 @@
 """Clients described and selected: the lines of CLIENT LIST and INFO, and the filters of CLIENT LIST and KILL."""
 
+from node.clientmemory import client_bytes, multi_bytes
 from node.commands.reading import integer_or_none
 from node.engine import Engine
 from node.errors import SYNTAX, CommandError
@@ -19,7 +20,7 @@ _FLAGS = b"ASMPOxbtRBdcuUreTiN"  # the letters that a FLAGS filter may ask for
 def flags(s: Session) -> bytes:
     """The letters of the `flags` field, in Valkey's order."""
     conn = s.conn
-    letters = b""
+    letters = b"O" if s.monitor else b""
     if s.kind == KIND_REPLICA:
         letters += b"S"
     if s.kind == KIND_PRIMARY or s.primary_link:
@@ -30,6 +31,12 @@ def flags(s: Session) -> bytes:
         letters += b"x"
     if s.blocked:
         letters += b"b"
+    if s.tracking:
+        letters += b"t"
+    if s.broken_redirect:
+        letters += b"R"
+    if s.broadcast:
+        letters += b"B"
     if s.watch_broken:
         letters += b"d"
     if conn is not None and conn.closing:
@@ -42,6 +49,8 @@ def flags(s: Session) -> bytes:
         letters += b"e"
     if s.no_touch:
         letters += b"T"
+    if s.import_source:
+        letters += b"I"
     return letters or b"N"
 
 
@@ -61,7 +70,7 @@ def describe(e: Engine, s: Session) -> bytes:
         (b"age", max(e.now_ms - s.created_ms, 0) // 1000),
         (b"idle", max(e.now_ms - s.last_ms, 0) // 1000),
         (b"flags", flags(s)),
-        (b"capa", b""),
+        (b"capa", b"r" if s.redirects else b""),
         (b"db", s.dbid),
         (b"sub", len(s.channels)),
         (b"psub", len(s.patterns)),
@@ -71,17 +80,17 @@ def describe(e: Engine, s: Session) -> bytes:
         (b"qbuf", held),
         (b"qbuf-free", 0),
         (b"argv-mem", 0),
-        (b"multi-mem", s.queue_bytes),
+        (b"multi-mem", multi_bytes(s)),
         (b"rbs", waiting),
         (b"rbp", waiting),
         (b"obl", waiting),
         (b"oll", queued),
         (b"omem", unsent),
-        (b"tot-mem", held + waiting + unsent + s.queue_bytes),
+        (b"tot-mem", client_bytes(s)),
         (b"events", b"rw" if conn is not None and conn.writing else b"r"),
         (b"cmd", s.last_command),
         (b"user", s.user.name),
-        (b"redir", -1),
+        (b"redir", s.redirect if s.tracking else -1),
         (b"resp", 3 if s.reply.resp3 else 2),
         (b"lib-name", s.lib_name),
         (b"lib-ver", s.lib_version),
@@ -138,7 +147,7 @@ class Condition:
             has = flags(s)
             found.append(all(letter in has for letter in self.letters))
         if self.capa is not None:
-            found.append(self.capa == b"")  # no client has declared any
+            found.append(self.capa == b"" or s.redirects)
         if self.db >= 0:
             found.append(s.dbid == self.db)
         for wanted, actual in (

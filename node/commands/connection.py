@@ -182,6 +182,12 @@ def reset(e: Engine, s: Session, args: list[bytes]) -> None:
     s.readonly = False
     s.no_touch = False
     s.no_evict = False
+    s.import_source = False
+    s.redirects = False
+    e.tracking.switch_off(s)
+    e.monitors.remove(s)
+    e.guard()
+    e.observe()
     s.name = b""
     s.dbid = 0
     s.store = e.stores[0]

@@ -96,10 +96,10 @@ def scan(e: Engine, s: Session, args: list[bytes]) -> None:
     following, seen = s.store.scan(cursor, count)
     s.reply.array(2)
     s.reply.bulk(b"%d" % following)
-    s.reply.bulks(_selected(s.store, seen, glob, wanted))
+    s.reply.bulks(selected(s.store, seen, glob, wanted))
 
 
-def _selected(store: Store, seen: list[bytes], glob: Glob, wanted: bytes) -> list[bytes]:
+def selected(store: Store, seen: list[bytes], glob: Glob, wanted: bytes) -> list[bytes]:
     """The keys of one SCAN step that match, have not expired, and hold the wanted type (empty: any)."""
     out: list[bytes] = []
     volatile = store.volatile_count() > 0

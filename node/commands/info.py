@@ -8,6 +8,7 @@ from types import FunctionType
 
 from cluster.version import KVORUM_VERSION, REDIS_VERSION, SERVER_NAME, VALKEY_VERSION
 from node.engine import Engine, Handler
+from node.latency import Times
 from node.session import KIND_REPLICA, Session
 from node.table import Entry
 
@@ -101,7 +102,7 @@ def clients(e: Engine) -> Fields:
         ("client_recent_max_input_buffer", str(max((s.decoder.held() for s in sessions), default=0))),
         ("client_recent_max_output_buffer", str(max((_unsent(s) for s in sessions), default=0))),
         ("blocked_clients", str(sum(1 for s in sessions if s.blocked))),
-        ("tracking_clients", "0"),
+        ("tracking_clients", str(e.tracking.clients)),
         ("pubsub_clients", str(sum(1 for s in sessions if s.subscriptions() > 0))),
         ("watching_clients", str(sum(1 for s in sessions if s.watching and not s.watch_broken))),
         ("clients_in_timeout_table", "0"),
@@ -209,6 +210,9 @@ def stats(e: Engine) -> Fields:
         ("pubsubshard_channels", str(len(e.pubsub.shard_channels))),
         ("latest_fork_usec", "0"),
         ("total_forks", "0"),
+        ("tracking_total_keys", str(len(e.tracking.table))),
+        ("tracking_total_items", str(e.tracking.items)),
+        ("tracking_total_prefixes", str(len(e.tracking.prefixes))),
         ("unexpected_error_replies", str(c.unexpected_errors)),
         ("total_error_replies", str(c.error_replies)),
         ("client_query_buffer_limit_disconnections", str(c.query_limit_disconnections)),
@@ -269,6 +273,25 @@ def errorstats(e: Engine) -> Fields:
     return [(f"errorstat_{name.decode('latin-1')}", f"count={count}") for name, count in sorted(e.stats.errors.items())]
 
 
+def latencystats(e: Engine) -> Fields:
+    """Percentiles of the times of every command that was called, in microseconds."""
+    percentiles = [(word.decode(), float(word)) for word in e.settings.options.words("latency-tracking-info-percentiles")]
+    fields: Fields = []
+    for key, entry in e.table.items():
+        if key != entry.name:
+            continue
+        for timed in (entry, *entry.subcommands.values()):
+            if timed.timed() > 0:
+                told = ",".join(f"p{word}={_percentile(timed, value):.3f}" for word, value in percentiles)
+                fields.append((f"latency_percentiles_usec_{timed.name.decode()}", told))
+    return fields
+
+
+def _percentile(entry: Entry, percent: float) -> float:
+    times = entry.times or Times()
+    return times.percentile(int(entry.timed()) - int(times.slower), percent)
+
+
 def cluster(e: Engine) -> Fields:
     """Whether slots are checked here."""
     return [("cluster_enabled", _yes(e.settings.cluster_enabled))]
@@ -298,10 +321,11 @@ _DEFAULT: list[tuple[str, str, Callable[[Engine], Fields]]] = [
     ("modules", "Modules", modules),
     ("commandstats", "Commandstats", commandstats),
     ("errorstats", "Errorstats", errorstats),
+    ("latencystats", "Latencystats", latencystats),
     ("cluster", "Cluster", cluster),
     ("keyspace", "Keyspace", keyspace),
 ]
-_ON_REQUEST = ("commandstats",)
+_ON_REQUEST = ("commandstats", "latencystats")
 
 
 def info(e: Engine, s: Session, args: list[bytes]) -> None:

@@ -2,7 +2,7 @@
 
 from node.commands.reading import integer_or_none
 from node.engine import Engine, Handler
-from node.errors import DB_OUT_OF_RANGE, NOT_AN_INTEGER, SYNTAX, CommandError
+from node.errors import DB_OUT_OF_RANGE, SYNTAX, CommandError
 from node.session import Session
 
 _SAMPLES = 5  # elements that MEMORY USAGE measures unless told otherwise
@@ -122,44 +122,6 @@ def role(e: Engine, s: Session, args: list[bytes]) -> None:
         w.integer(replication.offset() if replication.link_up else -1)
 
 
-def memory_usage(e: Engine, s: Session, args: list[bytes]) -> None:
-    """MEMORY USAGE key [SAMPLES count]."""
-    samples = _SAMPLES
-    i = 3
-    while i < len(args):
-        if args[i].lower() != b"samples" or i + 1 >= len(args):
-            raise CommandError(SYNTAX)
-        wanted = integer_or_none(args[i + 1])
-        if wanted is None:
-            raise CommandError(NOT_AN_INTEGER)
-        if wanted < 0:
-            raise CommandError(SYNTAX)
-        samples = wanted
-        i += 2
-    size = s.store.key_bytes(e.slot, args[2], samples)
-    if size < 0:
-        s.reply.null()
-    else:
-        s.reply.integer(size)
-
-
-MEMORY_HELP = [
-    b"MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    b"USAGE <key> [SAMPLES <count>]",
-    b"    Tell the bytes used by <key> and its value. Of a collection <count> elements are",
-    b"    measured (default: 5, 0 means all).",
-    b"HELP",
-    b"    Print this help.",
-]
-
-
-def memory_help(e: Engine, s: Session, args: list[bytes]) -> None:
-    """MEMORY HELP."""
-    s.reply.array(len(MEMORY_HELP))
-    for line in MEMORY_HELP:
-        s.reply.simple(line)
-
-
 # --- the end
 def shutdown(e: Engine, s: Session, args: list[bytes]) -> None:
     """SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [SAFE] | ABORT: the connection just ends when it succeeds."""
@@ -186,7 +148,5 @@ HANDLERS: dict[bytes, Handler] = {
     b"time": time,
     b"lastsave": lastsave,
     b"role": role,
-    b"memory|usage": memory_usage,
-    b"memory|help": memory_help,
     b"shutdown": shutdown,
 }

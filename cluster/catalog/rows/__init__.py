@@ -16,6 +16,7 @@ from cluster.catalog.rows import (
     introspection,
     kvorum,
     lists,
+    observing,
     pubsub,
     scripting,
     server,
@@ -46,6 +47,7 @@ GROUPS: list[list[Command]] = [
     scripting.ROWS,
     server.ROWS,
     introspection.ROWS,
+    observing.ROWS,
     cluster.ROWS,
     kvorum.ROWS,
 ]

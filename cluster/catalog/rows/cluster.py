@@ -1,7 +1,19 @@
 """Rows: slots, shards and redirections."""
 
-from cluster.catalog.build import command, integer, string
-from cluster.catalog.model import ACL_CONNECTION, ADMIN, FAST, LOADING, STALE, Command
+from cluster.catalog.build import block, command, integer, keys_at, oneof, opt, pattern, string, token
+from cluster.catalog.model import (
+    ACL_CONNECTION,
+    ACL_KEYSPACE,
+    ADMIN,
+    FAST,
+    LOADING,
+    NO_ASYNC_LOADING,
+    NOT_KEY,
+    READONLY,
+    STALE,
+    WRITE,
+    Command,
+)
 
 ROWS: list[Command] = [
     command("asking", 1, FAST, "cluster", "3.0.0", "O(1)", "Let the next command use a slot that is being imported.",
@@ -63,8 +75,34 @@ ROWS: list[Command] = [
                 tips="nondeterministic_output",
                 history=[("9.0.0", "Ignore additional failure reports for a node which has been marked as failed.")],
                 args=[string("node-id")]),
+            command("cluster|flushslot", -3, WRITE | ADMIN | NO_ASYNC_LOADING, "cluster", "9.0.0",
+                "O(N) where N is the number of keys in the target slot",
+                "Remove the keys of a slot.",
+                acl=ACL_KEYSPACE,
+                args=[integer("slot"), opt(oneof("flush-type", token("ASYNC"), token("SYNC")))]),
+            command("cluster|saveconfig", 2, ADMIN | STALE | NO_ASYNC_LOADING, "cluster", "3.0.0", "O(1)",
+                "Write the topology to disk once more."),
+            command("cluster|slot-stats", -4, LOADING | STALE, "cluster", "8.0.0",
+                "O(N) where N is the total number of slots based on arguments. O(N*log(N)) with ORDERBY subcommand.",
+                "Tell the keys of slots, and what commands on them have cost.",
+                tips="nondeterministic_output request_policy:all_shards",
+                args=[oneof(
+                    "filter", block("slotsrange", integer("start-slot"), integer("end-slot"), word="SLOTSRANGE"),
+                    block(
+                        "orderby", string("metric"), opt(integer("limit", "LIMIT")),
+                        opt(oneof("order", token("ASC"), token("DESC"))), word="ORDERBY",
+                    ),
+                )]),
             command("cluster|help", 2, LOADING | STALE, "cluster", "5.0.0", "O(1)",
                 "List the subcommands of CLUSTER."),
+        ]),
+    command("clusterscan", -2, READONLY, "cluster", "9.1.0", "O(N) where N is the number of elements returned.",
+        "Walk over the keys of the whole cluster, a few at a time.",
+        acl=ACL_KEYSPACE, keys=[keys_at(1, NOT_KEY)],
+        tips="nondeterministic_output request_policy:special response_policy:special",
+        args=[
+            string("cursor"), opt(pattern("match-pattern", "MATCH")), opt(integer("count", "COUNT")),
+            opt(string("type", "TYPE")), opt(integer("slot", "SLOT")),
         ]),
     command("readonly", 1, LOADING | STALE | FAST, "cluster", "3.0.0", "O(1)",
         "Let this connection read from a replica of the slot.",

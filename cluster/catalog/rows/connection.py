@@ -1,6 +1,6 @@
 """Rows: what a client does about its own connection, and about others."""
 
-from cluster.catalog.build import block, command, integer, many, oneof, opt, string, token, told
+from cluster.catalog.build import block, command, integer, many, many_tokens, oneof, opt, string, token, told
 from cluster.catalog.model import (
     ACL_CONNECTION,
     ADMIN,
@@ -132,6 +132,30 @@ ROWS: list[Command] = [
                     opt(string("not-lib-ver", "NOT-LIB-VER", "9.0.0")), opt(integer("not-db", "NOT-DB", "9.0.0")),
                     opt(string("not-capa", "NOT-CAPA", "9.0.0")), opt(string("not-ip", "NOT-IP", "9.0.0")),
                 ]),
+            command("client|caching", 3, NOSCRIPT | LOADING | STALE | ALLOW_BUSY, "connection", "6.0.0", "O(1)",
+                "Choose whether the keys that the next command reads are tracked.",
+                acl=ACL_CONNECTION, args=[oneof("mode", token("YES"), token("NO"))]),
+            command("client|capa", -3, NOSCRIPT | LOADING | STALE | ALLOW_BUSY, "connection", "8.0.0", "O(1)",
+                "Tell the node what this client can do.",
+                acl=ACL_CONNECTION, args=[many(string("capability"))]),
+            command("client|getredir", 2, NOSCRIPT | LOADING | STALE | ALLOW_BUSY, "connection", "6.0.0", "O(1)",
+                "Tell which connection gets the invalidations of this one.",
+                acl=ACL_CONNECTION),
+            command("client|import-source", 3, NOSCRIPT | LOADING | STALE, "connection", "8.1.0", "O(1)",
+                "Let this connection see expired keys while the node is in import mode.",
+                acl=ACL_CONNECTION, args=[oneof("enabled", token("ON"), token("OFF"))]),
+            command("client|tracking", -3, NOSCRIPT | LOADING | STALE, "connection", "6.0.0",
+                "O(1). Some options may introduce additional complexity.",
+                "Be told when keys change that this client has cached.",
+                acl=ACL_CONNECTION,
+                args=[
+                    oneof("status", token("ON"), token("OFF")), opt(integer("client-id", "REDIRECT")),
+                    opt(many_tokens(string("prefix", "PREFIX"))), opt(token("BCAST")), opt(token("OPTIN")),
+                    opt(token("OPTOUT")), opt(token("NOLOOP")),
+                ]),
+            command("client|trackinginfo", 2, NOSCRIPT | LOADING | STALE, "connection", "6.2.0", "O(1)",
+                "Tell how this connection tracks keys.",
+                acl=ACL_CONNECTION),
             command("client|no-evict", 3, ADMIN | NOSCRIPT | LOADING | STALE | ALLOW_BUSY, "connection", "7.0.0",
                 "O(1)",
                 "Protect this connection from client eviction, or stop to.",
