@@ -17,7 +17,7 @@ from node.clients import ClientConn, set_clock
 from node.engine import Engine
 from node.replication.manager import Replicator
 from node.session import Session
-from node.waiting import expire_due, next_deadline
+from node.waiting import expire_due, next_deadline, serve_ready
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -110,6 +110,7 @@ def _expire(e: Engine) -> None:
                 e.stats.expired_time_cap += 1
                 break
     e.propagate_expired()
+    serve_ready(e)  # XREADGROUP has to hear that its stream is gone
 
 
 def _end_pause(e: Engine) -> None:

@@ -101,6 +101,12 @@ def create(e: Engine, s: Session, slot: i64, key: bytes, stream: Stream) -> None
         e.notify(NOTIFY_NEW, b"new", key, s.dbid)
 
 
+def noted(e: Engine, s: Session, key: bytes, event: bytes) -> None:
+    """Accounts of a stream have changed, not its entries: as in Valkey that breaks no WATCH."""
+    e.dirty += 1
+    e.notify(NOTIFY_STREAM, event, key, s.dbid)
+
+
 def claim_effect(e: Engine, key: bytes, group: Group, group_name: bytes, id: bytes, pending: Pending) -> None:
     """Propagate a pending entry as it is now."""
     if not e.journal.active:

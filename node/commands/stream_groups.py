@@ -3,7 +3,7 @@
 from mypy_extensions import i64
 
 from node.commands.reading import integer, shown
-from node.commands.stream_common import create, stream_at, strict_id
+from node.commands.stream_common import create, noted, stream_at, strict_id
 from node.engine import NOTIFY_STREAM, Engine, Handler
 from node.errors import CommandError
 from node.session import Session
@@ -97,7 +97,10 @@ def xgroup_create(e: Engine, s: Session, args: list[bytes]) -> None:
     else:
         s.store.grew(e.slot, key, stream.used_bytes() - before)
     s.reply.ok()
-    e.changed(s, key, NOTIFY_STREAM, b"xgroup-create")
+    if found is None:
+        e.changed(s, key, NOTIFY_STREAM, b"xgroup-create")
+    else:
+        noted(e, s, key, b"xgroup-create")
 
 
 def xgroup_setid(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -107,7 +110,7 @@ def xgroup_setid(e: Engine, s: Session, args: list[bytes]) -> None:
     group.last_id = _position(args[4], stream)
     group.entries_read = entries_read
     s.reply.ok()
-    e.changed(s, args[2], NOTIFY_STREAM, b"xgroup-setid")
+    noted(e, s, args[2], b"xgroup-setid")
 
 
 def xgroup_destroy(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -122,7 +125,7 @@ def xgroup_destroy(e: Engine, s: Session, args: list[bytes]) -> None:
     del stream.groups[args[3]]
     s.store.grew(e.slot, args[2], stream.used_bytes() - before)
     s.reply.integer(1)
-    e.changed(s, args[2], NOTIFY_STREAM, b"xgroup-destroy")
+    noted(e, s, args[2], b"xgroup-destroy")
     if e.blocking.count > 0:  # who waits for the group has to hear that it is gone
         e.blocking.signal(s.dbid, args[2])
 
@@ -137,7 +140,7 @@ def xgroup_createconsumer(e: Engine, s: Session, args: list[bytes]) -> None:
     group.add_consumer(args[4], e.now_ms)
     s.store.grew(e.slot, args[2], stream.used_bytes() - before)
     s.reply.integer(1)
-    e.changed(s, args[2], NOTIFY_STREAM, b"xgroup-createconsumer")
+    noted(e, s, args[2], b"xgroup-createconsumer")
 
 
 def xgroup_delconsumer(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -150,7 +153,7 @@ def xgroup_delconsumer(e: Engine, s: Session, args: list[bytes]) -> None:
     before = stream.used_bytes()
     s.reply.integer(group.remove_consumer(consumer))
     s.store.grew(e.slot, args[2], stream.used_bytes() - before)
-    e.changed(s, args[2], NOTIFY_STREAM, b"xgroup-delconsumer")
+    noted(e, s, args[2], b"xgroup-delconsumer")
 
 
 def xgroup_help(e: Engine, s: Session, args: list[bytes]) -> None:

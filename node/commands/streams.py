@@ -8,6 +8,7 @@ from node.commands import stream_claims, stream_groups, stream_info, stream_read
 from node.commands.reading import integer
 from node.commands.stream_common import (
     create,
+    noted,
     range_end,
     range_start,
     stream_at,
@@ -196,7 +197,7 @@ def xadd(e: Engine, s: Session, args: list[bytes]) -> None:
         if trim.approximate and e.journal.active:
             effect = trim.exact(args, stream)
     s.store.grew(e.slot, key, stream.entry_bytes() - before)
-    if e.journal.active and (effect is not args or text != asked):
+    if e.journal.active and (effect is not args or asked.endswith(b"*")):
         if effect is args:
             effect = list(args)
         effect[at] = text
@@ -337,7 +338,7 @@ def xsetid(e: Engine, s: Session, args: list[bytes]) -> None:
     if deleted > 0:
         stream.max_deleted = deleted
     s.reply.ok()
-    e.changed(s, args[1], NOTIFY_STREAM, b"xsetid")
+    noted(e, s, args[1], b"xsetid")
 
 
 HANDLERS: dict[bytes, Handler] = {
