@@ -5,9 +5,10 @@ from typing import Final, final
 from mypy_extensions import i64, mypyc_attr
 
 from cluster.slots import key_slot
-from node.commands.reading import already_past, announce_new, expiry_time, read_string
+from node.commands.reading import already_past, announce_new, expiry_time, peek_string, read_string
 from node.engine import NOTIFY_EXPIRED, NOTIFY_GENERIC, NOTIFY_NEW, NOTIFY_STRING, Engine, Handler
 from node.errors import SYNTAX, CommandError, WrongTypeError
+from node.numbers import is_int, to_int
 from node.session import Session
 
 _NX: Final = 1
@@ -29,6 +30,7 @@ _FLAGS: Final[dict[bytes, int]] = {
 }  # fmt: skip
 _OF_SET: Final = _CONDITIONS | _GET | _KEEPTTL | _TIMES
 _OF_GETEX: Final = _PERSIST | _TIMES
+_OF_MSETEX: Final = _NX | _XX | _KEEPTTL | _TIMES
 # What excludes each option; an option may be repeated, but for IFEQ.
 _EXCLUDES: Final[dict[int, int]] = {
     _NX: _XX | _IFEQ,
@@ -51,11 +53,13 @@ class _Options:
 
     flags: i64
     time: bytes
+    time_at: i64  # where the time stands among the arguments
     compare: bytes
 
     def __init__(self, args: list[bytes], start: i64, allowed: i64) -> None:
         self.flags = 0
         self.time = b""
+        self.time_at = 0
         self.compare = b""
         i: i64 = start
         while i < len(args):
@@ -71,6 +75,7 @@ class _Options:
                     self.compare = args[i]
                 else:
                     self.time = args[i]
+                    self.time_at = i
             i += 1
 
     def until(self, e: Engine, name: bytes) -> i64:
@@ -261,6 +266,60 @@ def _set_all(e: Engine, s: Session, args: list[bytes]) -> None:
         i += 2
 
 
+def msetex(e: Engine, s: Session, args: list[bytes]) -> None:
+    """MSETEX numkeys key value [key value ...] [NX | XX] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]: all or none."""
+    if not is_int(args[1]) or not 1 <= to_int(args[1]) <= 2147483647:
+        raise CommandError(b"ERR invalid numkeys value or out of range")
+    stop: i64 = 2 + to_int(args[1]) * 2
+    if stop > len(args):
+        raise CommandError(SYNTAX)
+    options = _Options(args, stop, _OF_MSETEX)
+    until = options.until(e, b"msetex")
+    i: i64 = 2
+    while i < stop:
+        there = s.store.peek(key_slot(args[i]), args[i]) is not None
+        if (there and options.flags & _NX) or (not there and options.flags & _XX):
+            s.reply.integer(0)
+            return
+        i += 2
+    i = 2
+    while i < stop:
+        _set_one(e, s, args[i], args[i + 1], until, (options.flags & _KEEPTTL) != 0)
+        i += 2
+    if until != 0 and e.journal.active:
+        at = options.time_at
+        e.replace_with([*args[: at - 1], b"PXAT", b"%d" % until, *args[at + 1 :]])
+    s.reply.integer(1)
+
+
+def _set_one(e: Engine, s: Session, key: bytes, value: bytes, until: i64, keep: bool) -> None:
+    """One key of MSETEX; a time that has passed is set too, and the key found expired when it is next met."""
+    slot = key_slot(key)
+    announce_new(e, s.dbid, slot, key)
+    if until != 0:
+        s.store.set_until(slot, key, value, until)
+    elif keep:
+        s.store.put(slot, key, value)
+    else:
+        s.store.set(slot, key, value)
+    e.changed(s, key, NOTIFY_STRING, b"set")
+    if until != 0:
+        e.notify(NOTIFY_GENERIC, b"expire", key, s.dbid)
+
+
+def delifeq(e: Engine, s: Session, args: list[bytes]) -> None:
+    """DELIFEQ key value: remove the key if it holds this string."""
+    old = peek_string(s.store, e.slot, args[1])
+    if old is None or old != args[2]:
+        s.reply.integer(0)
+        return
+    s.store.delete(e.slot, args[1])
+    e.changed(s, args[1], NOTIFY_GENERIC, b"del")
+    if e.journal.active:
+        e.replace_with([b"DEL", args[1]])
+    s.reply.integer(1)
+
+
 def set_string(e: Engine, s: Session, key: bytes, value: bytes, event: bytes, raw: bool) -> None:
     """Change a string in place: its expiry stays. `raw` when it was grown or patched (OBJECT ENCODING tells)."""
     announce_new(e, s.dbid, e.slot, key)
@@ -268,8 +327,6 @@ def set_string(e: Engine, s: Session, key: bytes, value: bytes, event: bytes, ra
     if raw:
         s.store.set_raw(e.slot, key)
     e.changed(s, key, NOTIFY_STRING, event)
-
-
 
 
 HANDLERS: dict[bytes, Handler] = {
@@ -280,6 +337,8 @@ HANDLERS: dict[bytes, Handler] = {
     b"getset": getset,
     b"getdel": getdel,
     b"getex": getex,
+    b"delifeq": delifeq,
     b"mset": mset,
+    b"msetex": msetex,
     b"msetnx": msetnx,
 }
