@@ -28,8 +28,8 @@ def denied(e: Engine, s: Session, command: Command, args: list[bytes], context: 
     if context == TOPLEVEL and (s.multi or s.executing):
         context = MULTI
     blamed = args[denial.position] if denial.position > 0 else command.name
-    if context != LUA and not s.executing:
-        s.last_command = command.name  # its line shows what it was refused
+    if context != LUA:
+        s.last_command = b"exec" if s.executing else command.name  # its line shows what it was refused
     note(e, s, denial.reason, context, command.name if denial.reason == DENIED_COMMAND else blamed, user.name)
     return denial
 

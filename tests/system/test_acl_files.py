@@ -68,10 +68,10 @@ def test_configured_users_survive_a_rewrite_and_a_restart(tmp_path: Path, start:
 
     again = start(file=file).client(decode_responses=True)
     assert again.execute_command("ACL LIST") == expected
-    assert (
-        start("--include", str(file), genuine=True).client(decode_responses=True).execute_command("ACL LIST")
-        == expected
-    )
+    users = tmp_path / "users.conf"
+    users.write_text("".join(line + "\n" for line in file.read_text().split("\n") if line.startswith("user ")))
+    oracle = start("--include", str(users), genuine=True).client(decode_responses=True)
+    assert oracle.execute_command("ACL LIST") == expected
 
 
 def test_a_stock_default_user_needs_no_line(tmp_path: Path, start: Callable[..., Server]) -> None:
@@ -139,7 +139,7 @@ def test_file_is_loaded_saved_and_reloaded(tmp_path: Path, start: Callable[..., 
     assert client.execute_command("ACL LIST") == saved
 
     file.write_text("user carol on nopass +get\n")
-    assert client.execute_command("ACL LOAD") == "OK"
+    assert client.execute_command("ACL LOAD")
     assert client.execute_command("ACL USERS") == ["carol", "default"]
     client.execute_command("ACL SAVE")
     server.kill()
@@ -149,20 +149,28 @@ def test_file_is_loaded_saved_and_reloaded(tmp_path: Path, start: Callable[..., 
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", [
+TEXTS = [
     "foo\n", "user\n", "# a comment\n", "user a on\nuser a off\n", "user a foo bar\n", "user a +nope -@nope foo\n",
-    "user a\tb on\n", "user  a on\n", "user a on  +get\n", "USER a on\n", 'user a on "+get"\n', "user a (+get ~x) on\n",
-    "user a ( +get ~x ) on\n", "user a on\r\nuser b off\r\n", "", "\n\n", "user a >x #x\n", "user default off\n",
-])  # fmt: skip
-def test_files_are_judged_as_by_valkey(tmp_path: Path, start: Callable[..., Server], text: str) -> None:
+    "user a\tb on\n", "user  a on\n", "user a on\n", "user a on  +get\n", "USER a on\n", 'user a on "+get"\n',
+    "user a (+get ~x) on\n", "user a ( +get ~x ) on\n", "user a on\r\nuser b off\r\n", "", "\n\n", "user a >x #x\n",
+    "user default off\n", "user default off\nuser z on ~k &c +@all -@dangerous (+get db=1)", "user a on ~a\tb\n",
+]  # fmt: skip
+
+
+def test_files_are_judged_as_by_valkey(tmp_path: Path, start: Callable[..., Server]) -> None:
     """ACL LOAD of the same text answers the same, and leaves the same users."""
     file = tmp_path / "users.acl"
-    file.write_text("")
+    file.write_text("user default on nopass +@all\n")
     lines = [Line(start("--aclfile", "users.acl", genuine=genuine)) for genuine in (True, False)]
-    file.write_text(text, newline="")
-    for command in ([b"ACL", b"LOAD"], [b"ACL", b"LIST"]):
-        theirs, ours = (line.ask(command) for line in lines)
-        assert theirs == ours
+    try:
+        for text in TEXTS:
+            file.write_text(text, newline="")
+            for command in ([b"ACL", b"LOAD"], [b"ACL", b"LIST"], [b"ACL", b"WHOAMI"]):
+                theirs, ours = (line.ask(command) for line in lines)
+                assert theirs == ours, text
+    finally:
+        for line in lines:
+            line.close()
 
 
 def test_loading_drops_clients_of_lost_users_only(tmp_path: Path, start: Callable[..., Server]) -> None:
@@ -220,6 +228,6 @@ def test_restricted_users_of_real_clients(start: Callable[..., Server]) -> None:
             pipe.execute()
     assert app.get("app:1") == "x"
     assert [entry["reason"] for entry in admin.acl_log()] == ["key", "command", "key"]
-    assert admin.acl_getuser("app")["keys"] == "~app:*"
+    assert admin.acl_getuser("app")["keys"] == ["~app:*"]
     with pytest.raises(redis.exceptions.AuthenticationError):
         server.client(username="app", password="wrong").ping()
