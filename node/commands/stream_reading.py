@@ -119,9 +119,7 @@ def _after(arg: bytes, request: ReadRequest, stream: Stream | None) -> int:
             raise CommandError(_MEANINGLESS % (arg, arg))
         if stream is None:
             return 0
-        if arg == b"+" and stream.length > 0:
-            return stream.last_valid_id() - 1
-        return stream.last_id
+        return stream.last_id - 1 if arg == b"+" and stream.last_id > 0 else stream.last_id
     if arg == b">":
         if not request.grouped:
             raise CommandError(_ONLY_GROUP)
