@@ -21,7 +21,9 @@ VALUES = [b"", b"1", b"-7", b"127", b"4095", b"70000", b"9223372036854775807", b
 STEPS = [1, 2, 1 << 64, (1 << 64) - 3, 5 << 64, 1 << 100, (1 << 63) + 1, 1 << 127]
 
 
-def entries(stream: Stream, start: int = 0, end: int = ID_MAX, limit: int = 0, *, reverse: bool = False) -> list[object]:
+def entries(
+    stream: Stream, start: int = 0, end: int = ID_MAX, limit: int = 0, *, reverse: bool = False
+) -> list[object]:
     """What a range of the stream holds, as pairs of ID and fields."""
     ids: list[int] = []
     found: list[list[bytes]] = []
@@ -131,7 +133,10 @@ def trie_nodes(keys: list[bytes]) -> int:
     return (shared > 0) + 1 + sum(trie_nodes(group) for group in children.values())
 
 
-@given(st.sets(st.one_of(st.integers(0, 300), st.integers(0, ID_MAX), st.integers(1 << 64, (1 << 64) + 70000)), max_size=40))
+ANY_ID = st.one_of(st.integers(0, 300), st.integers(0, ID_MAX), st.integers(1 << 64, (1 << 64) + 70000))
+
+
+@given(st.sets(ANY_ID, max_size=40))
 def test_radix_nodes_count_a_radix_tree(keys: set[int]) -> None:
     """The figure is that of a radix tree over the same keys."""
     wanted = trie_nodes([key.to_bytes(16, "big") for key in sorted(keys)]) if keys else 1
@@ -144,7 +149,9 @@ def test_ids_are_read_as_they_are_written(id: int) -> None:
     assert parse_id(format_id(id), 0) == id
 
 
-@pytest.mark.parametrize("text", [b"", b"x", b"1-", b"-1", b"1-2-3", b"1--5", b"18446744073709551616", b"1" * 200, b"(1"])
+@pytest.mark.parametrize(
+    "text", [b"", b"x", b"1-", b"-1", b"1-2-3", b"1--5", b"18446744073709551616", b"1" * 200, b"(1"]
+)
 def test_bad_ids_are_refused(text: bytes) -> None:
     """What is no ID raises BadId."""
     with pytest.raises(BadId):
