@@ -15,9 +15,10 @@ from cluster.catalog.keys import KeysError, key_positions
 from cluster.catalog.model import ADMIN, MAY_REPLICATE, SKIP_MONITOR
 from cluster.resp.errors import ProtocolError
 from cluster.slots import key_slot
-from node.acl.check import changed_since, explain
-from node.commands.denials import NO_PERMISSION, denied
+from node.acl.check import check
 from node.commands.denials import refusal as not_permitted
+from node.commands.denials import revocation
+from node.commands.denials import script_refusal as refused_by_acl
 from node.commands.transactions import aborted, leave
 from node.engine import NOTHING_SO_LARGE, Engine
 from node.errors import (
@@ -484,8 +485,14 @@ class Dispatcher(Executor):
         """
         entry = self.find(args)
         assert entry is not None
-        if session.user.restricted and not session.primary_link and self._revoked(session, entry, args):
-            return
+        if session.user.restricted and not session.primary_link:
+            refusal = revocation(self.engine, session, entry.command, args)
+            if refusal is not None:
+                if session.executing:
+                    self.fail(session, None, refusal)
+                else:
+                    self._reject(session, entry, refusal)
+                return
         if entry.first_key > 0:
             self.engine.slot = key_slot(args[entry.first_key])
         if self.engine.snapshots.active and entry.write:
@@ -520,6 +527,11 @@ class Dispatcher(Executor):
         if (arity > 0 and count != arity) or count < -arity:
             refused = WRONG_ARGUMENTS_IN_SCRIPT
         else:
+            if session.user.restricted and not entry.noscript:
+                refused = refused_by_acl(e, session, entry.command, args)
+                if refused is not None:
+                    entry.rejected += 1
+                    return refused
             refused = script_refusal(e, session, entry, args)
         if refused is not None:
             entry.rejected += 1
@@ -537,7 +549,10 @@ class Dispatcher(Executor):
 
     def may_run(self, session: Session, args: list[bytes]) -> bool | None:
         """Whether the session's user may run this command; None when there is no such command."""
-        return None if self.find(args) is None else True
+        entry = self.find(args)
+        if entry is None:
+            return None
+        return check(session.user, entry.command, args, session.dbid, len(self.engine.stores)) is None
 
     def after_inner(self, outer: Session, session: Session, entry: Entry, args: list[bytes]) -> None:
         """A command that EXEC or a script of `outer` ran is over: monitors are shown it, and its keys remembered."""
@@ -545,19 +560,6 @@ class Dispatcher(Executor):
             self._remember(outer, entry, args)
         if self.engine.monitors.active:
             self._show(session, entry, args)
-
-    def _revoked(self, s: Session, entry: Entry, args: list[bytes]) -> bool:
-        """Whether the user may not run the command any more, which is answered."""
-        denial = denied(self.engine, s, entry.command, args)
-        if denial is None:
-            return False
-        if s.executing:
-            text = changed_since(denial)
-            self.engine.stats.count_error(text)
-            s.reply.error(text)
-        else:
-            self._reject(s, entry, NO_PERMISSION + explain(denial, s.user, entry.command, args))
-        return True
 
     def recheck(self, session: Session, args: list[bytes]) -> bytes | None:
         """What EXEC must find right again for a queued command: keys, role and memory; None when all is well."""
@@ -589,3 +591,5 @@ class Dispatcher(Executor):
             if s.reply_mode == REPLY_SKIP:
                 s.reply_mode = REPLY_SKIPPING
             self._mute(s, mark)
+            if not s.multi and (entry is None or not entry.name.startswith(b"client|")):
+                s.caching = False

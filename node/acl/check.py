@@ -170,7 +170,7 @@ class _Check:
         return True
 
     def _channels_allowed(self, selector: Selector) -> bool:
-        last: i64 = 2 if self.command.name in _PUBLISHES else len(self.args)
+        last: i64 = min(2, len(self.args)) if self.command.name in _PUBLISHES else len(self.args)
         position: i64 = 1
         while position < last:
             if not channel_in(selector.channels, self.args[position], self.traits.literal):
