@@ -50,6 +50,20 @@ def account(e: Engine, s: Session) -> None:
         s.evict_bytes = size
 
 
+def recount(e: Engine) -> None:
+    """Make the sum anew from all clients."""
+    e.client_memory = 0
+    for s in e.sessions.values():
+        s.evict_bytes = 0
+        account(e, s)
+
+
+def release(e: Engine, s: Session) -> None:
+    """The client is gone."""
+    e.client_memory -= s.evict_bytes
+    s.evict_bytes = 0
+
+
 def evict(e: Engine) -> list[Session]:
     """The clients to disconnect, the largest first, so that the rest is within the bound. Those that asked not to be
     evicted stay, whatever they take.
@@ -57,10 +71,7 @@ def evict(e: Engine) -> list[Session]:
     limit = limit_of(e)
     if limit == 0 or e.client_memory <= limit:
         return []
-    e.client_memory = 0
-    for s in e.sessions.values():
-        s.evict_bytes = 0
-        account(e, s)
+    recount(e)
     if e.client_memory <= limit:
         return []
     found: list[Session] = []

@@ -10,6 +10,7 @@ from librt.time import time as wall_time
 from mypy_extensions import i64
 
 from cluster.loop import READ_LARGE, READ_SIZE, Conn, Listener, Loop
+from node.clientmemory import account, evict, release
 from node.engine import Engine
 from node.session import KIND_REPLICA, Session
 from node.waiting import drop_waiter
@@ -47,6 +48,18 @@ class NodeLoop(Loop):
             engine.journal.flush()
         if engine.tracking.waiting:
             engine.tracking.broadcast()
+        if engine.settings.maxmemory_clients != 0:
+            self.evict_clients(engine)
+
+    def evict_clients(self, engine: Engine) -> None:
+        """Disconnect the largest clients while all together are above `maxmemory-clients`."""
+        for conn in self.unflushed:
+            if isinstance(conn, ClientConn):
+                account(engine, conn.session)
+        for session in evict(engine):
+            engine.stats.evicted_clients += 1
+            if session.conn is not None:
+                session.conn.close()
 
 
 def set_clock(e: Engine) -> None:
@@ -87,6 +100,8 @@ class ClientConn(Conn):
             session.last_ms = self.engine.now_ms
             session.decoder.feed(data)
         session.executor.run(session)
+        if self.engine.settings.maxmemory_clients != 0 and not self.closed:
+            account(self.engine, session)
         if self.full() and not self.closed and not self.closing:
             if self.loop.hold:
                 self.loop.after_batch()
@@ -132,8 +147,10 @@ def forget(e: Engine, s: Session) -> None:
     """The client is gone: drop its subscriptions, watches and waits."""
     e.sessions.pop(s.id, None)
     e.paused_sessions.pop(s.id, None)
+    release(e, s)
     e.unwatch(s)
     e.tracking.forget(s)
+    e.observe()
     if s.monitor:
         e.monitors.remove(s)
         e.guard()

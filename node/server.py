@@ -13,8 +13,10 @@ from typing import Final
 import structlog
 import trio
 
+from node.clientmemory import recount
 from node.clients import ClientConn, set_clock
 from node.engine import Engine
+from node.migration import Migrator
 from node.replication.manager import Replicator
 from node.session import Session
 from node.waiting import expire_due, next_deadline, serve_ready
@@ -29,12 +31,15 @@ EXPIRE_SHARE: Final = 0.0025  # seconds a cron round may spend on expiry at effo
 
 async def serve(e: Engine, replicator: Replicator) -> None:
     """Serve until a signal or SHUTDOWN asks for the end."""
+    migrator = Migrator(e)
+    e.migration = migrator
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_run_loop, e)
         nursery.start_soon(_cron, e, nursery.cancel_scope)
         nursery.start_soon(_end_waits, e)
         nursery.start_soon(_await_signals, e)
         nursery.start_soon(replicator.run)
+        nursery.start_soon(migrator.run)
     _close_all(e)
 
 
@@ -95,9 +100,10 @@ async def _cron(e: Engine, scope: trio.CancelScope) -> None:
 
 def _expire(e: Engine) -> None:
     """Active expiry, within a share of the round; a replica leaves it to its primary."""
-    if not e.replication.primary or not e.active_expire:
+    if not e.replication.primary or not e.active_expire or e.settings.import_mode:
         return
-    until = trio.current_time() + EXPIRE_SHARE * float(e.settings.active_expire_effort)
+    began = trio.current_time()
+    until = began + EXPIRE_SHARE * float(e.settings.active_expire_effort)
     for store in e.stores:
         while store.expire_due(EXPIRE_SLICE) >= EXPIRE_SLICE:
             if trio.current_time() > until:
@@ -110,6 +116,7 @@ def _expire(e: Engine) -> None:
                 e.stats.expired_time_cap += 1
                 break
     e.propagate_expired()
+    e.latency.add(b"expire-cycle", e.now_ms // 1000, int((trio.current_time() - began) * 1000))
     serve_ready(e)  # XREADGROUP has to hear that its stream is gone
 
 
@@ -136,6 +143,8 @@ def _look_at_clients(e: Engine) -> None:
         elif timeout_ms and _may_time_out(session) and e.now_ms - session.last_ms > timeout_ms:
             conn.close()
     e.other_memory = buffers
+    if e.settings.maxmemory_clients != 0:
+        recount(e)
 
 
 def _may_time_out(session: Session) -> bool:

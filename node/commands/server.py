@@ -19,6 +19,7 @@ def flushdb(e: Engine, s: Session, args: list[bytes]) -> None:
     _check_flush(args)
     removed = _empty(e, s.dbid)
     e.dirty += removed
+    e.tracking.flushed()
     if removed == 0:
         e.replace_with(args)  # a replica may hold keys where we hold none
     s.reply.ok()
@@ -129,6 +130,8 @@ def shutdown(e: Engine, s: Session, args: list[bytes]) -> None:
     unknown = [word for word in words if word not in (b"nosave", b"save", b"now", b"force", b"safe", b"abort")]
     if unknown or (b"abort" in words and set(words) != {b"abort"}) or (b"save" in words and b"nosave" in words):
         raise CommandError(SYNTAX)
+    if e.scripts.busy and b"nosave" not in words:
+        raise CommandError(e.scripts.busy_text)
     if b"abort" in words:
         if not e.shutdown_asked:
             raise CommandError(b"ERR No shutdown in progress.")
