@@ -44,9 +44,11 @@ SCANS = {b"scan": 1, b"sscan": 1, b"hscan": 2, b"zscan": 2}  # elements that bel
 UNORDERED = {
     b"keys": 1, b"hgetall": 2, b"hkeys": 1, b"hvals": 1, b"smembers": 1, b"sunion": 1, b"sinter": 1, b"sdiff": 1,
 }  # fmt: skip
+FIELD_TIMES = {b"hexpire", b"hpexpire", b"hexpireat", b"hpexpireat", b"hsetex", b"hgetex"}  # they make tables of hashes
 COLLECTED = {b"keys", b"sunion", b"sdiff"}  # in a hash table, however the values are stored
 RANDOM = {b"randomkey", b"srandmember", b"hrandfield", b"zrandmember", b"spop"}
 # set, hash, hash with fields that expire (at times by another clock), and a packed set that was collected in a table
+HASH_DUMPS = (b"\x04", b"\x16")
 UNORDERED_DUMPS = (b"\x02", b"\x04", b"\x14", b"\x16")
 SENT_AT_ONCE = 50_000  # bytes that the kernel surely takes though nobody reads the replies
 TRIES = 100  # runs that shortening a failing sequence may cost
@@ -117,9 +119,25 @@ def decoded(raw: bytes) -> object:
 
 
 # --- rules
-def agree(args: Command, theirs: list[object], ours: list[object], packed: bool, scripted: bool) -> bool:
-    """Whether two parsed replies that are not equal agree by a rule. `packed`: no value is a hash table; `scripted`:
-    scripts have written.
+@dataclasses.dataclass
+class Seen:
+    """What a session has done so far, which decides by which rules replies may agree."""
+
+    packed: bool  # no value is a hash table, by the options ...
+    field_times: bool = False  # ... unless it is a hash whose fields had times to live
+    scripted: bool = False  # scripts have written
+
+    def note(self, args: Command) -> None:
+        """A command is compared, plain or called from a script."""
+        name = args[0].lower()
+        self.scripted = self.scripted or name == b"eval"
+        if name == b"eval" and len(args) > 3:
+            name = args[3].lower()
+        self.field_times = self.field_times or name in FIELD_TIMES
+
+
+def agree(args: Command, theirs: list[object], ours: list[object], seen: Seen) -> bool:
+    """Whether two parsed replies that are not equal agree by a rule.
 
     A command that a script has called, as `generate.in_script` has it, agrees by its own rule.
     """
@@ -142,16 +160,17 @@ def agree(args: Command, theirs: list[object], ours: list[object], packed: bool,
         return _scans_agree(theirs, ours, 1 if alone else SCANS[name], cursor)
     if name in RANDOM:
         return _shape(theirs) == _shape(ours)
-    if name in UNORDERED and (not packed or name in COLLECTED):
+    table = not seen.packed or name in COLLECTED or (seen.field_times and name in (b"hgetall", b"hkeys", b"hvals"))
+    if name in UNORDERED and table:
         return _grouped(theirs, UNORDERED[name]) == _grouped(ours, UNORDERED[name])
     if name == b"encoding":
-        return scripted and theirs[1] == b"embstr" and ours[1] == b"int"
+        return seen.scripted and theirs[1] == b"embstr" and ours[1] == b"int"
     if name == b"memory":
         return theirs[0] == b":"
     if name in (b"xpending", b"xinfo"):
         return agree_on_streams(name, theirs, ours)
     if name == b"dump":
-        return _dumps_agree(theirs[1], ours[1], packed)
+        return _dumps_agree(theirs[1], ours[1], seen)
     return False
 
 
@@ -186,14 +205,14 @@ def _shape(reply: list[object]) -> list[object]:
     return [reply[0]]
 
 
-def _dumps_agree(theirs: object, ours: object, packed: bool) -> bool:
+def _dumps_agree(theirs: object, ours: object, seen: Seen) -> bool:
     if not isinstance(theirs, bytes) or not isinstance(ours, bytes):
         return False
     if theirs[:-10] == ours[:-10]:
         return True
     if theirs[:1] == ours[:1] == STREAM_DUMP:
         return stream_dumps_agree(theirs, ours)
-    free = not packed or theirs[:1] == b"\x16"
+    free = not seen.packed or (seen.field_times and theirs[:1] in HASH_DUMPS)
     return free and theirs[:1] == ours[:1] and theirs[:1] in UNORDERED_DUMPS and len(theirs) == len(ours)
 
 
@@ -235,8 +254,7 @@ class Session:
     def __init__(self, twins: Twins, protocol: int = 2, packed: bool = True) -> None:
         self.twins = twins
         self.protocol = protocol
-        self.packed = packed
-        self.scripted = False
+        self.seen = Seen(packed)
         self.commands = 0
         self._pairs: dict[int, Pair] = {}
 
@@ -302,7 +320,7 @@ class Session:
 
     def _agree(self, pair: Pair, args: Command, theirs: bytes, ours: bytes) -> bool:
         name = args[0].lower()
-        self.scripted = self.scripted or name == b"eval"
+        self.seen.note(args)
         queue = pair.queue
         if name == b"multi" and queue is None and theirs == b"+OK\r\n":
             pair.queue = []
@@ -318,8 +336,8 @@ class Session:
         one, other = parse(theirs), parse(ours)
         if name == b"exec" and queue is not None and len(one) == len(other) == len(queue) + 1:
             parts = zip(queue, one[1:], other[1:], strict=True)
-            return all(a == b or agree(c, a, b, self.packed, self.scripted) for c, a, b in parts)  # type: ignore[arg-type]
-        return agree(args, one, other, self.packed, self.scripted)
+            return all(a == b or agree(c, a, b, self.seen) for c, a, b in parts)  # type: ignore[arg-type]
+        return agree(args, one, other, self.seen)
 
     def compare_contents(self, databases: Iterable[int] = (0,)) -> None:
         """Compare every key of the databases: type, encoding, time to live, value, and its DUMP. Raises Difference."""
