@@ -66,11 +66,11 @@ def _count_one(e: Engine, s: Session, key: bytes) -> i64:
     if value is None:
         return 0
     found = hll.cached(_checked(value))
-    s.store.set_raw(e.slot, key)
     if found < 0:
         found = hll.estimate(value)
         s.store.put(e.slot, key, hll.with_estimate(value, found))
         e.changed(s, key, 0, b"")  # the value has changed, though nobody is told by an event
+    s.store.set_raw(e.slot, key)
     return found
 
 
@@ -153,6 +153,7 @@ def _make_dense(e: Engine, s: Session, key: bytes, value: bytes) -> bool:
     if not hll.is_sparse(value):
         return False
     s.store.put(e.slot, key, hll.to_dense(value))
+    s.store.set_raw(e.slot, key)
     e.dirty += 1
     return True
 
