@@ -18,8 +18,8 @@ from cluster.catalog.model import MULTIPLE, OPTIONAL, WRITE, Argument
 
 Words = list[bytes]
 
-GROUPS = ("string", "generic", "hash", "list", "set", "sorted-set", "stream")
-SKIPPED = {"wait", "restore", "object|freq", "randomkey"}
+GROUPS = ("string", "generic", "hash", "list", "set", "sorted-set", "stream", "bitmap", "hyperloglog", "geo")
+SKIPPED = {"pfselftest", "wait", "restore", "object|freq", "randomkey"}
 ALSO = (
     "dbsize", "echo", "ping", "select", "swapdb", "flushdb", "publish", "lastsave", "time", "unwatch", "memory|usage",
     "cluster|keyslot", "command|getkeys", "randomkey",
@@ -36,6 +36,9 @@ NAMES: dict[str, Words] = {
     "set": [b"s1", b"s2", b"ints"],
     "sorted-set": [b"z1", b"z2", b"lex"],
     "stream": [b"t1", b"t2"],
+    "bitmap": [b"bits", b"bits2"],
+    "hyperloglog": [b"hll1", b"hll2"],
+    "geo": [b"geo1", b"geo2"],
     "none": [b"none", b"gone"],
     "expired": [b"x:str", b"x:h", b"x:l", b"x:s", b"x:z", b"x:t"],
 }
@@ -51,6 +54,8 @@ SETUP: list[Words] = [line.split() for line in (
     b"set str some-text", b"set num 10", b"set flt 3.25", b"hset h1 a 1 b 2.5 c word 7 x", b"hset h2 a 1",
     b"rpush l1 a b c b 1 2 -5 a", b"rpush l2 x", b"sadd s1 a b 1 c", b"sadd s2 b c d", b"sadd ints 1 2 3 -7 40000",
     b"zadd z1 1 a 2 b 3 c 3 d 3.5 1", b"zadd z2 -inf a 5 b +inf e", b"zadd lex 0 a 0 aa 0 b 0 c 0 d",
+    b"set bits \xff\x00\xf0ab", b"setbit bits2 70 1", b"pfadd hll1 a b c 1 2 3", b"pfadd hll2 c d",
+    b"geoadd geo1 2.35 48.85 a 13.4 52.52 b 12.49 41.89 c -0.12 51.5 d", b"geoadd geo2 -73.98 40.75 a -118.24 34.05 e",
     b"set str in-one ex 50000", b"select 1", b"set str other", b"select 0",
 )]  # fmt: skip
 # Ranges by member are defined for sets of one score alone: each is asked of a set made for it.
@@ -133,7 +138,8 @@ MEMBER_COUNTS = [
 
 CALL: Words = [b"eval", b"return redis.pcall(unpack(ARGV))", b"0"]
 LIMITED = {
-    b"lset", b"setrange", b"expire", b"pexpire", b"expireat", b"pexpireat", b"set", b"getex", b"setex", b"psetex",
+    b"lset", b"setrange", b"setbit", b"bitfield",
+    b"expire", b"pexpire", b"expireat", b"pexpireat", b"set", b"getex", b"setex", b"psetex",
 }  # fmt: skip
 
 
@@ -418,6 +424,42 @@ def _offset(rng: Random, _: Generator) -> bytes:
     return rng.choice([b"0", b"1", b"3", b"10", b"100", b"-1", b"536870912", b"9223372036854775807", b"x", b""])
 
 
+def _bit_offset(rng: Random, _: Generator) -> bytes:
+    """Where a bit or a field is: never so far that a string of hundreds of megabytes would be made."""
+    if rng.random() < 0.8:
+        return b"%d" % rng.randrange(120)
+    edges = [b"-1", b"#-1", b"x", b"", b"#", b"4294967296", b"9223372036854775807"]
+    return rng.choice([b"#0", b"#1", b"#7", b"2000", *edges])
+
+
+def _field_type(rng: Random, _: Generator) -> bytes:
+    if rng.random() < 0.9:
+        return rng.choice([b"u%d" % rng.randint(1, 63), b"i%d" % rng.randint(1, 64), b"u8", b"i8", b"i64", b"u1"])
+    return rng.choice([b"u64", b"i65", b"u0", b"i-1", b"U8", b"x8", b"i", b"", b"u08"])
+
+
+def _field_value(rng: Random, _: Generator) -> bytes:
+    edges = [b"0", b"1", b"-1", b"127", b"-128", b"255", b"256", b"9223372036854775807", b"-9223372036854775808", b"x"]
+    return rng.choice([*edges, b"%d" % rng.randrange(-(1 << 63), 1 << 63), b"%d" % rng.randrange(-300, 300)])
+
+
+def _degrees(most: float) -> Callable[[Random, Generator], bytes]:
+    """A coordinate; seldom the same twice, since the order of members at one distance is not defined."""
+
+    def made(rng: Random, _: Generator) -> bytes:
+        if rng.random() < 0.95:
+            return b"%.5f" % (rng.uniform(-most, most) if rng.random() < 0.3 else rng.uniform(0, 50))
+        return rng.choice([b"180", b"-180", b"181", b"85.05112878", b"-85.05112878", b"86", b"x", b"", b"nan", b"inf"])
+
+    return made
+
+
+def _reach(rng: Random, _: Generator) -> bytes:
+    if rng.random() < 0.9:
+        return b"%.3f" % (10 ** rng.uniform(0, 4.5))
+    return rng.choice([b"0", b"-1", b"x", b"", b"inf", b"1e300", b"nan"])
+
+
 def _database(rng: Random, _: Generator) -> bytes:
     return rng.choices(
         [rng.choice([b"0", b"1"]), rng.choice([b"15", b"16", b"-1", b"x", b"", b"99999999999", b"01"])], [8, 2]
@@ -460,6 +502,23 @@ SPECIAL: dict[str, Callable[[Random, Generator], bytes]] = {
     "zrandmember count": _member_count,
     "offset": lambda rng, _: _mostly(rng, SMALL_INTS, EDGE_INTS),
     "setrange offset": _offset,
+    "setbit offset": _bit_offset,
+    "getbit offset": _bit_offset,
+    "bitfield offset": _bit_offset,
+    "bitfield_ro offset": _bit_offset,
+    "encoding": _field_type,
+    "bitfield value": _field_value,
+    "bitfield increment": _field_value,
+    "setbit value": lambda rng, _: rng.choice([b"0", b"1", b"1", b"2", b"x", b"01"]),
+    "bit": lambda rng, _: rng.choice([b"0", b"1", b"1", b"0", b"2", b"x"]),
+    "pfdebug subcommand": lambda rng, _: rng.choice([b"decode", b"Decode", b"encoding", b"todense", b"getreg", b"x"]),
+    "longitude": _degrees(180.0),
+    "latitude": _degrees(85.0),
+    "radius": _reach,
+    "width": _reach,
+    "height": _reach,
+    "num-vertices": lambda rng, _: rng.choice([b"1", b"2", b"3", b"3", b"5", b"5", b"x", b"-1", b"2147483648"]),
+    "min-match-len": lambda rng, _: _mostly(rng, SMALL_INTS, EDGE_INTS),
     "db": _database,
     "index": lambda rng, _: _mostly(rng, SMALL_INTS, EDGE_INTS),
     "lset index": lambda rng, _: _mostly(rng, SMALL_INTS, [i for i in EDGE_INTS if i not in WRAPPED]),
