@@ -61,6 +61,12 @@ SPOKEN = [
     ("DBSIZE",), ("SELECT", "0"), ("EXEC",), ("DISCARD",), ("UNWATCH",), ("SCAN", "x"), ("CLIENT", "FOO"),
     ("CLIENT", "GETNAME"), ("RENAME", "{x}a", "{x}b"), ("MSETNX", "{x}a", "1", "{x}b", "2"),
     ("SUNIONSTORE", "{x}d", "{x}e", "{x}f"),
+    ("XADD", "st", "5-*", "a", "1"), ("XADD", "st", "MAXLEN", "3", "5-*", "b", "2"),
+    ("XLEN", "st"), ("XRANGE", "st", "-", "+"),
+    ("XREAD", "COUNT", "2", "STREAMS", "st", "5-1"), ("XREAD", "STREAMS", "st"),
+    ("XREAD", "BLOCK", "1", "STREAMS", "{st}b", "$"), ("XGROUP", "CREATE", "st", "g", "0"), ("XINFO", "GROUPS", "st"),
+    ("XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "BLOCK", "1", "STREAMS", "st", ">"), ("XACK", "st", "g", "5-1"),
+    ("XPENDING", "st", "g"), ("XCLAIM", "st", "g", "d", "0", "5-1", "5-2", "JUSTID"), ("XTRIM", "st", "MAXLEN", "2"),
 ]  # fmt: skip
 
 
