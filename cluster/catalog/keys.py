@@ -13,12 +13,14 @@ from cluster.catalog.model import (
     ACCESS,
     BEGIN_INDEX,
     BEGIN_KEYWORD,
+    DELETE,
     FIND_KEYNUM,
     FIND_RANGE,
     MOVABLEKEYS,
     NO_MANDATORY_KEYS,
     NOT_KEY,
     OW,
+    RO,
     RW,
     UPDATE,
     VARIABLE_FLAGS,
@@ -66,6 +68,9 @@ def key_positions(command: Command, args: list[bytes]) -> list[int]:
             last = command.last_key
             _add_range(found, command.first_key, last if last >= 0 else count + last, command.key_step, count)
         return found
+    special = _special(command, args)
+    if special is not None:
+        return [use.position for use in special]
     for spec in command.key_specs:
         if not _search(command, spec, args, found):
             return _lenient(command, args)
@@ -77,6 +82,9 @@ def keys_with_flags(command: Command, args: list[bytes]) -> list[KeyUse]:
 
     Flags are 0 when only the lenient reading found the keys. Raises KeysError as `key_positions` does.
     """
+    special = _special(command, args)
+    if special is not None:
+        return special
     uses: list[KeyUse] = []
     found: list[int] = []
     for spec in command.key_specs:
@@ -104,6 +112,57 @@ def checked_keys(command: Command | None, args: list[bytes]) -> list[KeyUse]:
     if (arity > 0 and count != arity) or count < -arity:
         raise KeysError(b"Invalid number of arguments specified for command")
     return keys_with_flags(command, args)
+
+
+def _special(command: Command, args: list[bytes]) -> list[KeyUse] | None:
+    """The keys of the commands whose specifications do not tell them; None for every other command."""
+    name = command.name
+    if name == b"sort" or name == b"sort_ro":
+        uses = [KeyUse(1, RO | ACCESS)]
+        if name == b"sort":
+            target = _store_of_sort(args)
+            if target > 0:
+                uses.append(KeyUse(target, OW | UPDATE))
+        return uses
+    if name == b"migrate":
+        return [KeyUse(position, RW | ACCESS | DELETE) for position in _keys_of_migrate(args)]
+    return None
+
+
+def _store_of_sort(args: list[bytes]) -> i64:
+    """The place of the last STORE's key, 0 when there is none; words that belong to other options do not count."""
+    target: i64 = 0
+    i: i64 = 2
+    count: i64 = len(args)
+    while i < count:
+        word = args[i].lower()
+        if word == b"limit":
+            i += 2
+        elif word == b"get" or word == b"by":
+            i += 1
+        elif word == b"store" and i + 1 < count:
+            target = i + 1
+            i += 1
+        i += 1
+    return target
+
+
+def _keys_of_migrate(args: list[bytes]) -> list[int]:
+    """The third argument, or with KEYS what follows it; raises KeysError when both name keys."""
+    count: i64 = len(args)
+    i: i64 = 6
+    while i < count:
+        word = args[i].lower()
+        if word == b"auth":
+            i += 1
+        elif word == b"auth2":
+            i += 2
+        elif word == b"keys":
+            if args[3]:
+                raise KeysError(_MALFORMED)
+            return list(range(i + 1, count))
+        i += 1
+    return [3]
 
 
 def _add_range(found: list[int], position: i64, last: i64, step: i64, count: i64) -> None:
@@ -212,7 +271,11 @@ def _lenient(command: Command, args: list[bytes]) -> list[int]:
 
 
 def _true_flags(command: Command, args: list[bytes], flags: i64) -> i64:
-    """Return the flags that these arguments mean: SET overwrites unless a GET among its options makes it read too."""
+    """Return the flags that these arguments mean: SET overwrites unless a GET among its options makes it read too, and
+    BITFIELD only reads when all its operations are GET.
+    """
+    if command.name == b"bitfield":
+        return RO | ACCESS if _only_gets(args) else RW | ACCESS | UPDATE
     if command.name != b"set":
         return flags
     i: i64 = 3
@@ -222,3 +285,18 @@ def _true_flags(command: Command, args: list[bytes], flags: i64) -> i64:
             return RW | ACCESS | UPDATE
         i += 1
     return OW | UPDATE
+
+
+def _only_gets(args: list[bytes]) -> bool:
+    """Whether a BITFIELD has no operation but GET and OVERFLOW, all of them whole."""
+    i: i64 = 2
+    count: i64 = len(args)
+    while i < count:
+        word = args[i].lower()
+        if word == b"get" and i + 2 < count:
+            i += 3
+        elif word == b"overflow" and i + 1 < count:
+            i += 2
+        else:
+            return False
+    return True

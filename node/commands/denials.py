@@ -27,7 +27,7 @@ def denied(e: Engine, s: Session, command: Command, args: list[bytes]) -> Denial
     user = s.user
     denial = check(user, command, args, s.dbid, len(e.stores))
     if denial is not None:
-        s.last_command = b"exec" if s.executing else command.name  # its line shows what it was refused
+        s.last_command = command.name  # its line shows what it was refused
         context = MULTI if s.multi or s.executing else TOPLEVEL
         note(e, s, denial.reason, context, blamed(denial, command, args), user.name)
     return denial
@@ -71,6 +71,8 @@ def script_refusal(e: Engine, s: Session, command: Command, args: list[bytes]) -
 
 def note(e: Engine, s: Session, reason: int, context: bytes, thing: bytes, name: bytes) -> None:
     """Count a refusal and put it into the log."""
+    if s.executing:
+        s.last_command = b"exec"
     stats = e.stats
     if reason == DENIED_AUTH:
         stats.auth_denied += 1
