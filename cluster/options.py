@@ -155,7 +155,7 @@ class Options:
         return b" ".join(self._values[row.name])
 
     def match(self, patterns: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
-        """Names and values for glob patterns in any case, each once; an exact name is answered as it was written."""
+        """Names and values for glob patterns in any case, each once, sorted; an exact name is answered as it was written."""
         found: dict[str, tuple[bytes, bytes]] = {}
         for pattern in patterns:
             if not any(c in pattern for c in b"[*?"):
@@ -167,7 +167,7 @@ class Options:
             for name, row in self._names.items():
                 if not row.hidden and wanted.fullmatch(name.encode()):
                     found.setdefault(name, (name.encode(), self.get(name)))
-        return list(found.values())
+        return [found[name] for name in sorted(found)]
 
     def is_default(self, name: str) -> bool:
         """Whether an option has the value that it has without a file."""

@@ -248,7 +248,7 @@ _GENERAL: Final = (
     _number("latency-monitor-threshold", 0, 0, I64_MAX),
     _flag("latency-tracking", "yes"),
     Option("latency-tracking-info-percentiles", Kind.WORDS, "50 99 99.9", 0, 64, check=_check_percentiles),
-    _memory("tracking-table-max-keys", 1000000),
+    _number("tracking-table-max-keys", 1000000, 0, I64_MAX),
     _flag("import-mode", "no"),
     Option("loglevel", Kind.ENUM, "notice", choices=("debug", "verbose", "notice", "warning", "nothing")),
     _text("logfile", immutable=True),
@@ -408,6 +408,7 @@ class Settings:
     acl_channels_open: bool
     acl_log_max_len: i64
     notify_letters: bytes
+    busy_reply_threshold: i64  # milliseconds, 0 = never busy
     slowlog_slower_than: i64  # microseconds, -1 = never
     tracking_table_max_keys: i64
     import_mode: bool
@@ -492,6 +493,7 @@ class Settings:
         self.acl_channels_open = o.text("acl-pubsub-default") == b"allchannels"
         self.acl_log_max_len = o.number("acllog-max-len")
         self.notify_letters = o.text("notify-keyspace-events")
+        self.busy_reply_threshold = o.number("busy-reply-threshold")
         self.slowlog_slower_than = o.number("slowlog-log-slower-than")
         self.import_mode = o.flag("import-mode")
         self.tracking_table_max_keys = o.number("tracking-table-max-keys")

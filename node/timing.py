@@ -35,7 +35,7 @@ def inferred_size(args: list[bytes]) -> i64:
 def log_command(e: Engine, s: Session, entry: Entry, args: list[bytes], took: float, start: i64, end: i64,
                 reply: i64) -> None:
     """Keep a command of `took` seconds, of a request `end - start` and a reply `reply` long, in the lists that want
-    it. A reply inside EXEC is `log_reply`'s.
+    it. A reply inside EXEC is `log_reply`'s; a script's session counts as executing too.
     """
     if s.blocked:
         return
@@ -49,8 +49,15 @@ def log_command(e: Engine, s: Session, entry: Entry, args: list[bytes], took: fl
     shown = redacted(entry.name, args)
     _keep(e, SLOW, s, micros, shown)
     _keep(e, LARGE_REQUEST, s, size, shown)
-    if not s.executing:
+    if not s.executing or s.conn is None:
         _keep(e, LARGE_REPLY, s, reply, shown)
+
+
+def log_unblocked(e: Engine, s: Session, args: list[bytes], reply: i64) -> None:
+    """Note a blocking command whose wait ended without a value; waiting is not time that it took."""
+    entry = e.table.get(args[0].lower())
+    if entry is not None:
+        log_command(e, s, entry, args, 0.0, 0, 0, reply)
 
 
 def log_reply(e: Engine, s: Session, entry: Entry, args: list[bytes], reply: i64) -> None:

@@ -16,6 +16,7 @@ from node.errors import CommandError
 from node.keyspace import Value
 from node.numbers import I64_MAX, LongDouble, NotANumber, parse_long_double
 from node.session import REPLY_OFF, Session
+from node.timing import log_unblocked
 
 UNBLOCKED: Final = b"UNBLOCKED client unblocked via CLIENT UNBLOCK"
 ROLE_CHANGED: Final = b"UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
@@ -159,6 +160,7 @@ def expire_due(e: Engine) -> None:
             _release(e, waiter)
             mark: i64 = len(waiter.session.reply.out)
             waiter.answer(waiter.session)
+            log_unblocked(e, waiter.session, waiter.args, len(waiter.session.reply.out) - mark)
             _go_on(waiter.session, mark)
 
 

@@ -58,8 +58,8 @@ def slowlog_reset(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def commandlog_get(e: Engine, s: Session, args: list[bytes]) -> None:
     """COMMANDLOG GET count type."""
-    commands = _list(e, args[3])
-    _write(s, commands, _count(args[2]))
+    count = _count(args[2])
+    _write(s, _list(e, args[3]), count)
 
 
 def commandlog_len(e: Engine, s: Session, args: list[bytes]) -> None:
