@@ -340,10 +340,12 @@ class FieldOptions:
         if self.timed:
             self.when = _unix_ms(e, name, self.time, self.unit[0] == 101, len(self.unit) == 2)
 
+    def refuse_key(self, value: Hash | None) -> bool:
+        """Whether NX or XX forbids to set the fields."""
+        return (self.key_nx and value is not None) or (self.key_xx and value is None)
+
     def refuse(self, value: Hash | None, args: list[bytes], first: i64) -> bool:
-        """Whether a condition forbids to set the fields."""
-        if (self.key_nx and value is not None) or (self.key_xx and value is None):
-            return True
+        """Whether FNX or FXX forbids to set the fields."""
         if not self.nx and not self.xx:
             return False
         i = first
@@ -363,8 +365,11 @@ def hsetex(e: Engine, s: Session, args: list[bytes]) -> None:
     options = FieldOptions(args, at, True)
     _check_number(args, at + 1, 2)
     value = hash_to_write(e, s, args[1])
-    options.settle(e, b"hsetex")
     first = at + 2
+    if options.refuse_key(value):
+        s.reply.integer(0)
+        return
+    options.settle(e, b"hsetex")
     if options.refuse(value, args, first):
         s.reply.integer(0)
         return

@@ -95,7 +95,7 @@ def _plain(rng: random.Random, key: bytes) -> Words:
         [b"hset", key, *pairs], [b"hset", key, *pairs], [b"hmset", key, *pairs],
         [b"hsetnx", key, *pairs[:2]], [b"hincrby", key, pairs[0], b"1"], [b"hincrbyfloat", key, pairs[0], b"0.5"],
         [b"hdel", key, *pairs[::2]], [b"hlen", key], [b"hgetall", key], [b"hmget", key, *FIELDS],
-        [b"object", b"encoding", key], [b"copy", key, b"copied", b"replace"], [b"rename", key, b"h"],
+        [b"object", b"encoding", key], [b"rename", key, b"h"],
         [b"hscan", key, b"0", b"count", b"1000"], [b"hstrlen", key, pairs[0]], [b"hexists", key, pairs[0]],
         [b"debug", b"digest-value", key], [b"dump", key],
     ])  # fmt: skip
@@ -184,7 +184,7 @@ hsetex none xx fields 1 a 1
 hgetdel k fields 0 a
 hgetdel k bogus 1 a
 hgetdel none fields 2 a b
-hgetdel k fields 2 a a""".split("\n")
+hgetdel k fields 2 a a""".splitlines()
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -195,6 +195,19 @@ def test_errors_and_edges(servers: Twins, line: str) -> None:
     twin.both(b"set", b"str", b"x")
     twin.both(b"hset", b"k", b"a", b"1")
     twin.same(line)
+    twin.close()
+
+
+def test_copies_leave_expired_fields(servers: Twins) -> None:
+    """COPY takes the fields that live, with their times to live."""
+    twin = servers.client()
+    twin.both(b"flushall")
+    for words in EXPIRED:
+        twin.both(*words)
+    twin.both(b"hpexpireat", b"h", b"1900000000123", b"fields", b"1", b"c")
+    twin.same("copy h copied")
+    for line in ("hlen copied", "hgetall copied", "hpexpiretime copied fields 2 a c", "hlen h", "copy h copied"):
+        twin.same(line)
     twin.close()
 
 
