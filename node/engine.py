@@ -36,7 +36,7 @@ from node.gate import Gate
 from node.keyspace import Expired, Store
 from node.latency import LatencyMonitor
 from node.monitors import Monitors
-from node.ports import Journal, Replication, Scripts, Snapshots
+from node.ports import Journal, Migration, Replication, Scripts, Snapshots
 from node.pubsub import PubSub
 from node.session import Executor, Session
 from node.settings import Settings
@@ -113,6 +113,7 @@ class Engine:
     journal: Journal
     snapshots: Snapshots
     replication: Replication
+    migration: Migration
     scripts: Scripts
     rng: random.Random
     now_ms: i64
@@ -164,6 +165,7 @@ class Engine:
         self.journal = Journal()
         self.snapshots = Snapshots()
         self.replication = Replication()
+        self.migration = Migration()
         self.scripts = Scripts()
         self.rng = rng
         self.now_ms = 0
@@ -267,6 +269,7 @@ class Engine:
             not self.replication.primary
             or self.replication.loading
             or self.paused_until_ms > 0
+            or self.scripts.busy
             or self.settings.min_replicas_to_write > 0
             or self.monitors.active
             or self.slot_stats.active

@@ -48,6 +48,44 @@ class Snapshots:
         """A command is about to change keys of this slot (-1: of every slot)."""
 
 
+class MovingKey:
+    """A key that MIGRATE takes along, as it was when the command came."""
+
+    key: bytes
+    slot: i64
+    payload: bytes  # as DUMP gives it
+    expire_at: i64  # Unix ms, 0 = never
+
+    def __init__(self, key: bytes, slot: i64, payload: bytes, expire_at: i64) -> None:
+        self.key = key
+        self.slot = slot
+        self.payload = payload
+        self.expire_at = expire_at
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Migration:
+    """Sends keys to another server (MIGRATE)."""
+
+    def send(
+        self,
+        session: Session,
+        args: list[bytes],
+        keys: list[MovingKey],
+        auth: list[bytes],
+        copy: bool,
+        replace: bool,
+        dbid: i64,
+        timeout_ms: i64,
+    ) -> None:
+        """Send keys of the session's database to host `args[1]`, port `args[2]`, database `dbid`.
+
+        The session waits; it is answered when the target has, and what it has taken and what did not change meanwhile
+        is deleted here, unless `copy` is set.
+        """
+        raise NotImplementedError
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Replication:
     """The node's role, and what replication commands do. The base is a primary that nobody follows."""
@@ -126,7 +164,9 @@ class Scripts:
     oom: bool  # memory was exhausted when it began
     flags: i64  # of the running script (node.scripting.shebang)
     slot: i64  # of the keys that it has touched, -1 for none yet
-    name: bytes  # of the running function with a comma and a space behind, empty for a script
+    targets: i64  # where effects go: 1 append-only file, 2 replicas
+    function: bytes  # the name of the running function, empty for a script
+    busy_text: bytes  # the error for everybody else
     caller: Session | None
     evicted: i64  # scripts that had to leave the cache
 
@@ -138,9 +178,18 @@ class Scripts:
         self.oom = False
         self.flags = 0
         self.slot = -1
-        self.name = b""
+        self.targets = 3
+        self.function = b""
+        self.busy_text = b""
         self.caller = None
         self.evicted = 0
 
     def replicate(self, targets: i64) -> None:
         """server.set_repl: where effects go from now on (1 append-only file, 2 replicas)."""
+
+    def codes(self) -> list[bytes]:
+        """The code of every library of functions, for snapshots."""
+        return []
+
+    def adopt(self, codes: list[bytes]) -> None:
+        """A snapshot was loaded: its libraries of functions take the place of ours."""

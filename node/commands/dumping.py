@@ -101,4 +101,5 @@ def _number(argument: bytes) -> i64:
 HANDLERS: dict[bytes, Handler] = {
     b"dump": dump_command,
     b"restore": restore_command,
+    b"restore-asking": restore_command,
 }
