@@ -27,13 +27,18 @@ def strict_id(arg: bytes, missing_seq: int = 0) -> int:
         raise CommandError(INVALID_ID) from None
 
 
-def _bound(arg: bytes, missing_seq: int) -> int:
+def range_id(arg: bytes, missing_seq: int) -> int:
+    """An ID argument, or `-` or `+`; raises CommandError."""
     try:
-        if arg[:1] == b"(" and len(arg) > 1:
-            return parse_id(arg[1:], missing_seq)
         return parse_range_id(arg, missing_seq)
     except BadId:
         raise CommandError(INVALID_ID) from None
+
+
+def _bound(arg: bytes, missing_seq: int) -> int:
+    if arg[:1] == b"(" and len(arg) > 1:
+        return strict_id(arg[1:], missing_seq)
+    return range_id(arg, missing_seq)
 
 
 def range_start(arg: bytes) -> int:

@@ -3,7 +3,7 @@
 from mypy_extensions import i64
 
 from node.commands.reading import integer, shown
-from node.commands.stream_common import create, noted, stream_at, strict_id
+from node.commands.stream_common import create, noted, range_id, stream_at, strict_id
 from node.engine import NOTIFY_STREAM, Engine, Handler
 from node.errors import CommandError
 from node.session import Session
@@ -71,12 +71,6 @@ def _existing(e: Engine, s: Session, args: list[bytes]) -> tuple[Stream, Group]:
     return stream, group
 
 
-def _position(arg: bytes, stream: Stream | None) -> int:
-    if arg == b"$":
-        return 0 if stream is None else stream.last_id
-    return strict_id(arg)
-
-
 def xgroup_create(e: Engine, s: Session, args: list[bytes]) -> None:
     """XGROUP CREATE key group id|$ [MKSTREAM] [ENTRIESREAD entries-read]."""
     make, entries_read = _options(args, True)
@@ -84,7 +78,11 @@ def xgroup_create(e: Engine, s: Session, args: list[bytes]) -> None:
     found = stream_at(s, e.slot, key)
     if found is None and not make:
         raise CommandError(_NO_KEY)
-    position = _position(args[4], found)
+    position = 0
+    if args[4] != b"$":
+        position = strict_id(args[4])
+    elif found is not None:
+        position = found.last_id
     stream = Stream() if found is None else found
     if args[3] in stream.groups:
         raise CommandError(b"BUSYGROUP Consumer Group name already exists")
@@ -107,7 +105,7 @@ def xgroup_setid(e: Engine, s: Session, args: list[bytes]) -> None:
     """XGROUP SETID key group id|$ [ENTRIESREAD entries-read]."""
     _, entries_read = _options(args, False)
     stream, group = _existing(e, s, args)
-    group.last_id = _position(args[4], stream)
+    group.last_id = stream.last_id if args[4] == b"$" else range_id(args[4], 0)
     group.entries_read = entries_read
     s.reply.ok()
     noted(e, s, args[2], b"xgroup-setid")
