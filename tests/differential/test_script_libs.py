@@ -1,6 +1,6 @@
 """cjson, cmsgpack, struct and bit in scripts: results, limits and error texts as genuine Valkey's.
 
-Tables with several string keys are compared by content: the order in which Lua walks over them is the virtual machine's.
+Tables with several string keys are compared by content: the order in which Lua walks over them is the machine's own.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def number(rng: random.Random) -> str:
     """A number of any size in Lua's notation."""
     return rng.choice([
         lambda: str(rng.randint(-40, 300)), lambda: str(rng.randint(-(2**33), 2**33)),
-        lambda: repr(rng.uniform(-10, 10)), lambda: f"{rng.randint(-(2**63), 2**64)}", lambda: repr(rng.random() * 1e300),
-        lambda: "0/0", lambda: "1/0", lambda: "-1/0", lambda: "2^31", lambda: "2^53+1", lambda: "-0.0", lambda: "5e-324",
-        lambda: "1e-40",
+        lambda: repr(rng.uniform(-10, 10)), lambda: f"{rng.randint(-(2**63), 2**64)}",
+        lambda: "0/0", lambda: "1/0", lambda: "-1/0", lambda: "2^31", lambda: "2^53+1", lambda: "-0.0",
+        lambda: "5e-324", lambda: "1e-40", lambda: repr(rng.random() * 1e300),
     ])()  # fmt: skip
 
 
