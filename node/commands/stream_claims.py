@@ -22,7 +22,7 @@ from node.numbers import I64_MAX, format_int, is_int, to_int
 from node.session import Session
 from node.types.stream import Stream
 from node.types.streamgroup import Consumer, Group, Pending
-from node.types.streamid import ID_MAX, BadId, format_id, parse_id
+from node.types.streamid import ID_MAX, BadId, format_id, parse_id, wrapped
 
 _ATTEMPTS = 10  # entries that XAUTOCLAIM looks at for each that it may return
 _COUNT_MAX = I64_MAX // 16
@@ -214,7 +214,7 @@ def _claim(group: Group, id: int, pending: Pending, consumer: Consumer, options:
     if options.retries >= 0:
         pending.deliveries = options.retries
     elif not options.just_id:
-        pending.deliveries += 1
+        pending.deliveries = wrapped(int(pending.deliveries) + 1)
     consumer.active_ms = now_ms
 
 
@@ -267,7 +267,7 @@ def xautoclaim(e: Engine, s: Session, args: list[bytes]) -> None:
             group.hand_over(id, pending, consumer)
             pending.delivered_ms = e.now_ms
             if not just_id:
-                pending.deliveries += 1
+                pending.deliveries = wrapped(int(pending.deliveries) + 1)
             consumer.active_ms = e.now_ms
             ids.append(id)
             claim_effect(e, key, group, args[2], format_id(id), pending)

@@ -9,7 +9,7 @@ from node.errors import NO_SUCH_KEY, CommandError
 from node.session import Session
 from node.types.stream import Stream, radix_nodes
 from node.types.streamgroup import UNKNOWN_READ, Consumer, Group
-from node.types.streamid import ID_MAX
+from node.types.streamid import ID_MAX, wrapped
 
 _SHOWN = 10  # entries of each kind that XINFO STREAM FULL shows unless told otherwise
 _HELP = [
@@ -165,7 +165,7 @@ def _write_progress(s: Session, stream: Stream, group: Group) -> None:
     if read == UNKNOWN_READ:
         reply.null()
     else:
-        reply.integer(stream.added - read)
+        reply.integer(wrapped(int(stream.added) - int(read)))
 
 
 def xinfo_groups(e: Engine, s: Session, args: list[bytes]) -> None:

@@ -19,7 +19,7 @@ from node.numbers import I64_MAX, is_int, to_int
 from node.session import Session
 from node.types.stream import Stream
 from node.types.streamgroup import UNKNOWN_READ, Consumer, Group
-from node.types.streamid import ID_MAX, format_id
+from node.types.streamid import ID_MAX, format_id, wrapped
 from node.waiting import block, may_block
 
 _MEANINGLESS = (
@@ -262,7 +262,7 @@ def _write_history(
             s.reply.bulks(pairs)
             pending = group.pending[id]
             pending.delivered_ms = e.now_ms
-            pending.deliveries += 1
+            pending.deliveries = wrapped(int(pending.deliveries) + 1)
 
 
 def _deliver(
@@ -275,7 +275,7 @@ def _deliver(
     write_entries(s.reply, ids, entries)
     for id in ids:
         if group.entries_read != UNKNOWN_READ and not stream.has_tombstones_after(group.last_id):
-            group.entries_read += 1
+            group.entries_read = wrapped(int(group.entries_read) + 1)
         elif stream.added > 0:
             group.entries_read = stream.estimate_read(id)
         group.last_id = id

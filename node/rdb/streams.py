@@ -62,6 +62,14 @@ def _id(r: Reader) -> int:
     return make_id(ms, r.length64())
 
 
+def _time(r: Reader) -> int:
+    """Unix ms, -1 for never."""
+    ms = int(struct.unpack("<q", r.take(8))[0])
+    if ms < -1:
+        raise r.error("a time before 1970")
+    return ms
+
+
 def _signed(n: int) -> int:
     return n - (1 << 64) if n > _I64_MAX else n
 
@@ -78,7 +86,7 @@ def _read_group(r: Reader, kind: i64, stream: Stream) -> None:
     times: dict[int, tuple[int, int]] = {}
     for _ in range(r.count(_ID_BYTES + 9)):
         id = int.from_bytes(r.take(_ID_BYTES), "big")
-        delivered = struct.unpack("<q", r.take(8))[0]
+        delivered = _time(r)
         if id in times:
             raise r.error("a pending entry is there twice")
         times[id] = (delivered, _signed(r.length64()))
@@ -93,9 +101,9 @@ def _read_consumer(r: Reader, kind: i64, group: Group, times: dict[int, tuple[in
     name = r.string()
     if name in group.consumers:
         raise r.error("a consumer is there twice")
-    seen = struct.unpack("<q", r.take(8))[0]
+    seen = _time(r)
     consumer = group.add_consumer(name, seen)
-    consumer.active_ms = struct.unpack("<q", r.take(8))[0] if kind == STREAM_3 else seen
+    consumer.active_ms = _time(r) if kind == STREAM_3 else seen
     for _ in range(r.count(_ID_BYTES)):
         id = int.from_bytes(r.take(_ID_BYTES), "big")
         found = times.get(id)

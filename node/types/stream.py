@@ -11,6 +11,7 @@ from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
 from node.keyspace import Value
+from node.numbers import I64_MAX, I64_MIN
 from node.types import listpack
 from node.types.streamblock import (
     DELETED,
@@ -22,7 +23,7 @@ from node.types.streamblock import (
     write_difference,
 )
 from node.types.streamgroup import UNKNOWN_READ, Group
-from node.types.streamid import ID_MAX, MASK
+from node.types.streamid import ID_MAX, MASK, wrapped
 
 _STREAM_BYTES: Final = 900  # the Stream, its lists and the buffer of its last block
 LARGEST: Final = 1 << 30  # bytes of one block
@@ -142,7 +143,7 @@ class Stream(Value):
         self._stale = True
         self._bytes += len(tail) - before
         self.length += 1
-        self.added += 1
+        self.added = self.added + 1 if self.added != I64_MAX else I64_MIN
         self.last_id = id
         if self.length == 1:
             self.first_id = id
@@ -468,9 +469,9 @@ class Stream(Value):
             return UNKNOWN_READ
         if self.max_deleted == 0 or self.max_deleted < self.first_id:
             if id < self.first_id:
-                return self.added - self.length
+                return wrapped(int(self.added) - int(self.length))
             if id == self.first_id:
-                return self.added - self.length + 1
+                return wrapped(int(self.added) - int(self.length) + 1)
         return UNKNOWN_READ
 
     # --- loading

@@ -7,6 +7,8 @@ are taken, and what is below zero wraps around, unless it has the plain form of 
 import re
 from typing import Final
 
+from mypy_extensions import i64
+
 from node.numbers import is_int
 
 MASK: Final = 0xFFFFFFFFFFFFFFFF
@@ -18,6 +20,12 @@ _DIGITS: Final = re.compile(rb"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 
 class BadId(ValueError):
     """The bytes are no stream ID."""
+
+
+def wrapped(n: int) -> i64:
+    """The number as 64 signed bits hold it: counters that clients may set to any value wrap, as Valkey's do."""
+    n &= MASK
+    return i64(n - (1 << 64) if n >> 63 else n)
 
 
 def make_id(ms: int, seq: int) -> int:
