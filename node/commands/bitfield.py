@@ -20,6 +20,10 @@ _GET: Final = 0
 _SET: Final = 1
 _INCRBY: Final = 2
 
+_UNTOUCHED: Final = 0
+_WRITTEN: Final = 1  # but with what was there
+_CHANGED: Final = 2
+
 _WRAP: Final = 0
 _SAT: Final = 1
 _FAIL: Final = 2
@@ -182,13 +186,14 @@ def _write_fields(e: Engine, s: Session, key: bytes, operations: list[Operation]
     changes: i64 = 0
     s.reply.array(len(operations))
     for one in operations:
-        if _run(s, data, one) or (missing > 0 and one.kind != _GET):
+        done = _run(s, data, one)
+        if done == _CHANGED or (done == _WRITTEN and missing > 0):
             changes += 1
     _keep(e, s, key, data, changes, missing > 0)
 
 
-def _run(s: Session, data: bytearray, one: Operation) -> bool:
-    """Carry one operation out and answer it; whether it changed something."""
+def _run(s: Session, data: bytearray, one: Operation) -> i64:
+    """Carry one operation out and answer it; returns _UNTOUCHED, _WRITTEN or _CHANGED."""
     first: i64 = one.offset >> 3
     stop: i64 = ((one.offset + one.bits - 1) >> 3) + 1
     offset = int(one.offset & 7)
@@ -197,21 +202,21 @@ def _run(s: Session, data: bytearray, one: Operation) -> bool:
     before = read_field(place, offset, bits, one.signed)
     if one.kind == _GET:
         s.reply.integer(before)
-        return False
+        return _UNTOUCHED
     base, by = (before, one.value) if one.kind == _INCRBY else (one.value, 0)
     where = overflow_of(base, by, bits, one.signed)
     if where and one.overflow == _FAIL:
         s.reply.null()
-        return False
+        return _UNTOUCHED
     if where and one.overflow == _SAT:
         after = _limit(where, bits, one.signed)
     else:
         after = _wrapped(base + by, bits, one.signed)
     s.reply.integer(after if one.kind == _INCRBY else before)
     if before == after:
-        return False
+        return _WRITTEN
     data[first:stop] = write_field(place, offset, bits, after)
-    return True
+    return _CHANGED
 
 
 def _keep(e: Engine, s: Session, key: bytes, data: bytearray, changes: i64, grown: bool) -> None:

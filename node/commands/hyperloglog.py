@@ -134,9 +134,7 @@ def pfdebug(e: Engine, s: Session, args: list[bytes]) -> None:
     try:
         if word == b"getreg":
             _make_dense(e, s, args[2], value)
-            s.reply.array(hll.REGISTERS)
-            for register in hll.registers(value):
-                s.reply.integer(register)
+            _write_registers(s, bytes(hll.registers(value)))
         elif word == b"decode":
             _decode(s, value)
         elif word == b"encoding":
@@ -147,6 +145,14 @@ def pfdebug(e: Engine, s: Session, args: list[bytes]) -> None:
             raise CommandError(b"ERR Unknown PFDEBUG subcommand '%b'" % shown(args[1]))
     except hll.CorruptedError:
         raise CommandError(_CORRUPTED) from None
+
+
+def _write_registers(s: Session, values: bytes) -> None:
+    s.reply.array(hll.REGISTERS)
+    i: i64 = 0
+    while i < hll.REGISTERS:
+        s.reply.integer(values[i])
+        i += 1
 
 
 def _make_dense(e: Engine, s: Session, key: bytes, value: bytes) -> bool:

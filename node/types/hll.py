@@ -320,7 +320,7 @@ class Registers:
             before = at
             at += run_size(data, at)
             first += span
-        if span == 0 or at >= size:
+        if span == 0 or at >= size or at + run_size(data, at) > size:
             raise CorruptedError
         old = run_value(data, at)
         if old >= value:
