@@ -68,8 +68,8 @@ class Acl:
         changed.channels_open = self.channels_open
         try:
             merged = merge_selectors(rules)
-        except UnmatchedParenthesis as error:
-            raise RuleError(f"Unmatched parenthesis in acl selector starting at '{_shown(error.rule)}'.") from None
+        except UnmatchedParenthesis as unmatched:
+            raise RuleError(f"Unmatched parenthesis in acl selector starting at '{_shown(unmatched.rule)}'.") from None
         for rule in merged:
             try:
                 changed.apply(rule)

@@ -9,7 +9,7 @@ from typing import Final, final
 
 from cluster.catalog import ALL, COMMANDS, find
 from cluster.catalog.model import CATEGORY_NAMES, Command
-from node.match import glob_match
+from node.match import Glob, glob_match
 
 READ: Final = 1
 WRITE: Final = 2
@@ -60,10 +60,12 @@ class KeyPattern:
     """A pattern of keys, and whether they may be read, written, or both."""
 
     pattern: bytes
+    glob: Glob
     access: int
 
     def __init__(self, pattern: bytes, access: int) -> None:
         self.pattern = pattern
+        self.glob = Glob(pattern)
         self.access = access
 
     def describe(self) -> bytes:
@@ -265,7 +267,7 @@ class Selector:
         """Whether a key may be used for all that `access` says."""
         if self.all_keys:
             return True
-        return any(known.access & access == access and glob_match(known.pattern, key) for known in self.patterns)
+        return any(known.access & access == access and known.glob.matches(key) for known in self.patterns)
 
     def allows_every_key(self, access: int) -> bool:
         """Whether any key at all may be used so."""

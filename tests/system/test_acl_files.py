@@ -196,6 +196,40 @@ def test_loading_drops_clients_of_lost_users_only(tmp_path: Path, start: Callabl
             line.close()
 
 
+def test_replicas_log_in_and_are_not_held_to_rules(
+    tmp_path: Path, free_port: Callable[[], int], start: Callable[..., Server]
+) -> None:
+    """A replica follows by a user that may do no more than that; what its primary sends is applied though the
+    replica's own `default` may do nothing, transactions and scripts included.
+    """
+    primary = start("--primaryuser", "copy", "--primaryauth", "pw")
+    admin = primary.client(decode_responses=True)
+    admin.execute_command("ACL SETUSER", "copy", "on", ">pw", "+psync", "+replconf", "+ping")
+    admin.execute_command("ACL SETUSER", "app", "on", "nopass", "+@all", "~*", "&*")
+    admin.execute_command("ACL SETUSER", "default", "off")
+
+    home = tmp_path / "replica"
+    home.mkdir()
+    port = free_port()
+    asked = ["--primaryuser", "copy", "--primaryauth", "pw", "--replicaof", "127.0.0.1", str(primary.port)]
+    (home / "replica.conf").write_text("user default on nopass -@all +ping +get ~k\n")
+    replica = start_server(node_command(port, home, *asked, file=home / "replica.conf"), home, port)
+    try:
+        app = primary.client(username="app", password="x", decode_responses=True)
+        with app.pipeline(transaction=True) as pipe:
+            pipe.set("k", "1").incr("k").execute()
+        app.eval("return redis.call('incr', 'k')", 1, "k")
+        assert app.wait(1, 20000) == 1
+        reader = replica.client(decode_responses=True)
+        assert reader.get("k") == "3"
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            reader.get("other")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            reader.dbsize()
+    finally:
+        replica.kill()
+
+
 def test_an_unwritable_place_is_told(tmp_path: Path, start: Callable[..., Server]) -> None:
     """ACL SAVE that cannot write answers an error and leaves the old file."""
     folder = tmp_path / "in"
