@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.apps.conftest import outcomes
+from tests.apps.conftest import Service, outcomes
 
 BULLMQ = (
     "add", "delay", "postpone", "repeat", "flows", "grown", "failedChild", "rateLimit", "rateLimitByHand", "stalled",
@@ -36,8 +36,14 @@ def test_ioredis(ran: dict[str, dict[str, Any]], scenario: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", NODE_REDIS)
-def test_node_redis(ran: dict[str, dict[str, Any]], scenario: str) -> None:
-    """A client-side cache that is told of changes, scripts, functions, a pool, pushed messages and iterators."""
+def test_node_redis(ran: dict[str, dict[str, Any]], scenario: str, url: str, service: Service) -> None:
+    """A client-side cache that is told of changes, scripts, functions, a pool, pushed messages and iterators.
+
+    The proxy's clients share connections, so it refuses to track keys for one of them.
+    """
+    if scenario == "cached" and url != service.direct:
+        assert "'client|tracking' is not available through the proxy" in ran["node_redis"][scenario]
+        return
     assert ran["node_redis"][scenario] == "ok"
 
 
