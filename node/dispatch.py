@@ -404,6 +404,8 @@ class Dispatcher(Executor):
             return PRIMARY_DOWN
         if replication.loading and not entry.loading:
             return LOADING
+        if e.scripts.busy and not entry.allow_busy:
+            return e.scripts.busy_text
         keyspace = entry.write or entry.readonly or entry.command.flags & MAY_REPLICATE != 0
         if keyspace and (s.monitor or s.kind == KIND_REPLICA):
             return b"ERR Replica can't interact with the keyspace"

@@ -15,6 +15,7 @@ from cluster.logs import set_up
 from cluster.options import OptionError
 from cluster.topology import TopologyError, from_json
 from node.acl import Acl, AclFileError
+from node.clientmemory import recount
 from node.clients import ClientListener, NodeLoop, set_clock
 from node.commandlog import LARGE_REPLY, LARGE_REQUEST, SLOW
 from node.commands.acl_files import UserLineError, configure_users
@@ -60,7 +61,9 @@ def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
     except (UserLineError, AclFileError) as error:
         raise StartError(str(error)) from None
     engine.executor = Dispatcher(engine, engine.table, _log_bug)
-    engine.scripts = Scripting(engine)
+    scripting = Scripting(engine, _log_adoption)
+    scripting.host.log_to = _log_script
+    engine.scripts = scripting
     _fit_clients(settings)
     apply_settings(engine)
     settings.options.observe(partial(_settings_changed, engine))
@@ -93,6 +96,8 @@ def apply_settings(e: Engine) -> None:
     e.gate.require_full_coverage = e.settings.cluster_require_full_coverage
     e.gate.reads_when_down = e.settings.cluster_allow_reads_when_down
     _set_logs(e)
+    if e.settings.maxmemory_clients != 0:
+        recount(e)
     for store in e.stores:
         store.keep_expired = e.settings.import_mode or not e.replication.primary
     e.guard()
@@ -134,6 +139,18 @@ def _settings_changed(e: Engine, names: frozenset[str]) -> None:
     e.acl.channels_open = e.settings.acl_channels_open
     if "requirepass" in names:
         e.acl.require(e.settings.password)
+
+
+_SCRIPT_LOGS = (log.debug, log.debug, log.info, log.warning)
+
+
+def _log_script(level: int, message: bytes) -> None:
+    """server.log."""
+    _SCRIPT_LOGS[level](message.decode("utf-8", "replace"), source="script")
+
+
+def _log_adoption(reason: str) -> None:
+    log.error("a library of functions in the primary's snapshot can't be loaded", reason=reason)
 
 
 def _log_bug(command: str, error: BaseException) -> None:

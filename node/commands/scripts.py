@@ -3,7 +3,8 @@
 from node.engine import Engine, Handler
 from node.errors import CommandError
 from node.numbers import is_int, to_int
-from node.scripting.runner import Script, Scripting
+from node.scripting.cache import Script
+from node.scripting.runner import Scripting
 from node.session import Session
 
 NO_SCRIPT = b"NOSCRIPT No matching script."
@@ -55,18 +56,16 @@ def number_of_keys(args: list[bytes]) -> int:
 def _eval(e: Engine, s: Session, args: list[bytes], read_only: bool) -> None:
     keys = number_of_keys(args)
     scripts = scripting(e)
-    script = scripts.find(scripts.load(args[1], False))
-    assert script is not None
-    scripts.run(s, script, args, keys, read_only)
+    scripts.run_script(s, scripts.load(args[1], False), args, keys, read_only)
 
 
 def _evalsha(e: Engine, s: Session, args: list[bytes], read_only: bool) -> None:
     keys = number_of_keys(args)
     scripts = scripting(e)
-    script = scripts.find(args[1]) if len(args[1]) == _SHA_LENGTH else None
+    script = scripts.cache.find(args[1]) if len(args[1]) == _SHA_LENGTH else None
     if script is None:
         raise CommandError(NO_SCRIPT)
-    scripts.run(s, script, args, keys, read_only)
+    scripts.run_script(s, script, args, keys, read_only)
 
 
 def evaluate(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -91,12 +90,12 @@ def evalsha_ro(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def load(e: Engine, s: Session, args: list[bytes]) -> None:
     """SCRIPT LOAD script."""
-    s.reply.bulk(scripting(e).load(args[2], True))
+    s.reply.bulk(scripting(e).load(args[2], True).sha)
 
 
 def exists(e: Engine, s: Session, args: list[bytes]) -> None:
     """SCRIPT EXISTS sha1 [sha1 ...]."""
-    known = scripting(e).scripts
+    known = scripting(e).cache.scripts
     s.reply.array(len(args) - 2)
     for sha in args[2:]:
         s.reply.integer(1 if sha.lower() in known else 0)
@@ -112,7 +111,7 @@ def flush(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def show(e: Engine, s: Session, args: list[bytes]) -> None:
     """SCRIPT SHOW sha1."""
-    script: Script | None = scripting(e).scripts.get(args[2].lower())
+    script: Script | None = scripting(e).cache.scripts.get(args[2].lower())
     if script is None:
         raise CommandError(NO_SCRIPT)
     s.reply.bulk(script.body)

@@ -14,7 +14,8 @@ from mypy_extensions import i64
 from cluster.slots import SLOTS
 from node.engine import Engine
 from node.ports import Snapshots
-from node.rdb.encode import crc64, header, select, trailer, write_key
+from node.rdb.encode import crc64, header, select, trailer, write_key, write_string
+from node.rdb.opcodes import FUNCTION2
 
 CLOCK_LRU: Final = 1
 SLOTS_A_LOOK: Final = 8  # slots between two looks at the clock
@@ -50,6 +51,10 @@ class Snapshot(Snapshots):
         }  # fmt: skip
         field_times = any([store.inside_count() > 0 for store in engine.stores])
         self._out.write(header({**fixed, **fields, b"aof-base": b"0"}, field_times))
+
+        for code in engine.scripts.codes():
+            self._out.append(FUNCTION2)
+            write_string(self._out, code, self._compress)
 
     def before_write(self, dbid: i64, slot: i64) -> None:
         """A command is about to change a slot (-1: all): write out what it holds now."""

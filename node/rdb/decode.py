@@ -183,8 +183,12 @@ def read_header(r: Reader) -> None:
         raise r.error(f"no RDB file of a known version: {magic!r}")
 
 
-def load(file: BinaryIO, stores: list[Store], now_ms: i64, drop_expired: bool) -> Iterator[None]:
-    """Put every key of a file into the stores; yields after each key and each database."""
+def load(
+    file: BinaryIO, stores: list[Store], now_ms: i64, drop_expired: bool, functions: list[bytes]
+) -> Iterator[None]:
+    """Put every key of a file into the stores, and the code of each library of functions into `functions`; yields after
+    each key and each database.
+    """
     r = Reader(file, os.fstat(file.fileno()).st_size)
     read_header(r)
     store = stores[0]
@@ -206,6 +210,8 @@ def load(file: BinaryIO, stores: list[Store], now_ms: i64, drop_expired: bool) -
         elif kind == EOF:
             _check_end(r)
             return
+        elif kind == FUNCTION2:
+            functions.append(r.string())
         elif not _skipped(r, kind):
             key = r.string()
             value = read_value(r, kind)
@@ -259,8 +265,8 @@ def _check_end(r: Reader) -> None:
         raise r.error("the checksum is wrong")
 
 
-def restore(payload: bytes) -> object:
-    """The value of a DUMP payload; raises PayloadError for its trailer, RdbError for its content."""
+def _payload(payload: bytes) -> Reader:
+    """What a DUMP payload holds, its trailer checked. Raises PayloadError."""
     if len(payload) < 10:
         raise PayloadError("the payload is shorter than its trailer")
     version = int.from_bytes(payload[-10:-8], "little")
@@ -270,8 +276,24 @@ def restore(payload: bytes) -> object:
     if given not in (0, crc64(payload[:-8])):
         raise PayloadError("the payload's checksum is wrong")
     body = payload[:-10]
-    r = Reader(io.BytesIO(body), len(body))
+    return Reader(io.BytesIO(body), len(body))
+
+
+def restore(payload: bytes) -> object:
+    """The value of a DUMP payload; raises PayloadError for its trailer, RdbError for its content."""
+    r = _payload(payload)
     value = read_value(r, r.byte())
     if r.left():
         raise r.error("bytes are left after the value")
     return value
+
+
+def function_codes(payload: bytes) -> list[bytes]:
+    """The codes of the libraries in a FUNCTION DUMP payload; raises as `restore` does."""
+    r = _payload(payload)
+    codes: list[bytes] = []
+    while r.left():
+        if r.byte() != FUNCTION2:
+            raise r.error("no function")
+        codes.append(r.string())
+    return codes

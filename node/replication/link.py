@@ -240,10 +240,12 @@ class PrimaryLink:
         try:
             with path.open("rb") as file:
                 until = trio.current_time() + LOAD_SLICE
-                for _ in load(file, e.stores, e.now_ms, False):
+                functions: list[bytes] = []
+                for _ in load(file, e.stores, e.now_ms, False, functions):
                     if trio.current_time() > until:
                         await trio.lowlevel.checkpoint()
                         until = trio.current_time() + LOAD_SLICE
+            e.scripts.adopt(functions)
         except RdbError:
             for store in e.stores:
                 store.clear()

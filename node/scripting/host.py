@@ -8,6 +8,8 @@ from mypy_extensions import i64
 
 from node.engine import Engine
 from node.scripting.bytecode import keep_callers
+from node.scripting.functions import Function
+from node.scripting.sandbox import MEMORY_LIMIT
 from node.scripting.values import ERROR, EXHAUSTED, PORTION, argument, number_text, to_lua
 from node.session import Session
 
@@ -32,16 +34,24 @@ class Host:
     memory_used: Callable[[], int]
     memory_limit: i64
     tick_to: Callable[[], bytes | None]
+    register_to: Callable[[Function], None]
     _tokens: list[object]
     _taken: i64
 
-    def __init__(self, engine: Engine, session: Session, tick_to: Callable[[], bytes | None]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        session: Session,
+        tick_to: Callable[[], bytes | None],
+        register_to: Callable[[Function], None],
+    ) -> None:
         self.engine = engine
         self.session = session
         self.log_to = _silent
         self.memory_used = int
         self.memory_limit = 0
         self.tick_to = tick_to
+        self.register_to = register_to
         self._tokens = []
         self._taken = 0
 
@@ -78,7 +88,7 @@ class Host:
         if refusal is not None:
             return (None, ERROR, refusal, True)
         data = out.getvalue()
-        if self.memory_used() + 3 * len(data) + HEADROOM > self.memory_limit:
+        if self.memory_used() + 3 * len(data) + HEADROOM > MEMORY_LIMIT:
             return (None, EXHAUSTED)
         self._taken = 0
         return to_lua(data, self._tokens)
@@ -132,5 +142,9 @@ class Host:
         return keep_callers(dumped)
 
     def register(self, *values: object) -> object:
-        """server.register_function, while a library is loaded."""
+        """server.register_function, while a library is loaded: name, callback, description or false, flags."""
+        name, callback, description, flags = values
+        assert isinstance(name, bytes) and isinstance(flags, bytes)
+        names = flags.split(b",") if flags else []
+        self.register_to(Function(name, callback, description if isinstance(description, bytes) else None, names))
         return None

@@ -20,7 +20,7 @@ silent` an error.
 from typing import Final
 
 LUA: Final = rb"""
-local constants, pycall, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister, pypatch = ...
+local constants, pycall, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister, pypatch, for_functions = ...
 local as_function = python.as_function
 pycall, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister, pypatch =
   as_function(pycall), as_function(pypull), as_function(pysha), as_function(pylog), as_function(pyset),
@@ -71,7 +71,7 @@ local function want_table(n, name, ...)
 end
 
 local base = {}
-for _, name in ipairs({"assert", "collectgarbage", "error", "gcinfo", "ipairs", "rawequal", "select", "tonumber",
+for _, name in ipairs({"assert", "error", "gcinfo", "ipairs", "rawequal", "select", "tonumber",
   "tostring", "type", "unpack", "_VERSION"}) do base[name] = _G[name] end
 
 function base.rawset(...)
@@ -115,6 +115,28 @@ function base.setmetatable(...)
   local old = getmetatable(t)
   if type(old) == "table" and rawget(old, "__metatable") ~= nil then error("cannot change a protected metatable", 2) end
   return setmetatable(t, m)
+end
+
+-- Settings of the collector have no effect: they would outlast the script that makes them and starve the others.
+local collectgarbage = collectgarbage
+local SETTINGS = {stop = 0, restart = 0, setpause = 200, setstepmul = 200}
+
+function base.collectgarbage(...)
+  local option, value = ...
+  if option == nil then option = "collect" end
+  local k = type(option)
+  if k ~= "string" and k ~= "number" then
+    error(format("bad argument #1 to 'collectgarbage' (string expected, got %s)", k), 2)
+  end
+  if value ~= nil and not tonumber(value) then
+    error(format("bad argument #2 to 'collectgarbage' (number expected, got %s)", type(value)), 2)
+  end
+  if SETTINGS[option] then return SETTINGS[option] end
+  if option == "step" then return collectgarbage("step") end
+  if option ~= "collect" and option ~= "count" then
+    error(format("bad argument #1 to 'collectgarbage' (invalid option '%s')", option), 2)
+  end
+  return collectgarbage(option)
 end
 
 local string_meta

@@ -364,7 +364,6 @@ end
 for _, name in ipairs({"cjson", "cmsgpack", "struct", "bit"}) do
   if rawget(_G, name) then base[name] = protect(_G[name]) end
 end
-base.KEYS, base.ARGV = {}, {}
 
 local function unknown(_, name)
   error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
@@ -373,7 +372,110 @@ setmetatable(base, {__index = unknown})
 ENV = protect(base, protect({__index = unknown}))
 base._G = ENV
 
+-- ---------------------------------------------------------------- libraries of functions
+local loading = false
+local FLAGS = {["no-writes"] = true, ["allow-oom"] = true, ["allow-stale"] = true, ["no-cluster"] = true,
+  ["allow-cross-slot-keys"] = true}
+
+local function text_of(v)
+  local t = type(v)
+  return (t == "string" or t == "number") and tostring(v) or nil
+end
+
+local function listed_flags(flags)
+  if type(flags) ~= "table" then
+    fail("flags argument to server.register_function must be a table representing function flags")
+  end
+  local found = {}
+  for i, flag in ipairs(flags) do
+    if type(flag) ~= "string" or not FLAGS[flag] then fail("unknown flag given") end
+    found[i] = flag
+  end
+  return concat(found, ",")
+end
+
+local function named(t)
+  if type(t) ~= "table" then
+    fail("calling server.register_function with a single argument is only applicable to Lua table "
+      .. "(representing named arguments).")
+  end
+  local name, callback, description, flags
+  for k, v in next, t do
+    if k == "function_name" then
+      name = text_of(v)
+      if not name then fail("function_name argument given to server.register_function must be a string") end
+    elseif k == "description" then
+      description = text_of(v)
+      if not description then fail("description argument given to server.register_function must be a string") end
+    elseif k == "callback" then
+      if type(v) ~= "function" then fail("callback argument given to server.register_function must be a function") end
+      callback = v
+    elseif k == "flags" then
+      flags = listed_flags(v)
+    else
+      fail("unknown argument given to server.register_function")
+    end
+  end
+  if not name then fail("server.register_function must get a function name argument") end
+  if not callback then fail("server.register_function must get a callback argument") end
+  pyregister(name, callback, description or false, flags or "")
+end
+
+local function register_function(...)
+  local n = select("#", ...)
+  if n < 1 or n > 2 then fail("wrong number of arguments to server.register_function") end
+  if not loading then fail("server.register_function can only be called on FUNCTION LOAD command") end
+  if n == 1 then return named((...)) end
+  local name, callback = ...
+  name = text_of(name)
+  if not name then fail("first argument to server.register_function must be a string") end
+  if type(callback) ~= "function" then fail("second argument to server.register_function must be a function") end
+  pyregister(name, callback, false, "")
+end
+
+local load_api = setmetatable({register_function = register_function, log = api.log}, {__index = unknown})
+for name, value in next, constants do
+  if not match(name, "^REPL_") then load_api[name] = value end
+end
+load_api = protect(load_api)
+local load_base = setmetatable({redis = load_api, server = load_api}, {__index = unknown})
+
+local function load_library(text)
+  local f, problem = compile_script(text, "@user_function")
+  if not f then return 1, problem end
+  local scope = getmetatable(ENV)
+  scope.__index, loading = load_base, true
+  local ok, e = xpcall(f, on_error)
+  scope.__index, loading = base, false
+  if ok then return 0, "" end
+  if type(e) == "table" then e = rawget(e, "err") else e = "ERR " .. tostring(e) end
+  return 2, text_of(e) or "ERR unknown error"
+end
+
+local function enter_function(f, resp3, n, ...)
+  local keys, argv
+  resp = 2
+  if n < 0 then
+    keys, argv = split(-1 - n, staged)
+    staged = {}
+  else
+    keys, argv = arguments(n, ...)
+  end
+  return answer(resp3, xpcall(function()
+    local v = f(keys, argv)
+    return v
+  end, on_error))
+end
+
+if for_functions then
+  api.breakpoint, api.debug, api.replicate_commands = nil, nil, nil
+  base.__redis__err__handler, base.__server__err__handler = nil, nil
+  enter = enter_function
+else
+  base.KEYS, base.ARGV = {}, {}
+end
+
 renew()
 setfenv(0, {})
-return compile_script, enter, stage, renew
+return compile_script, enter, stage, renew, load_library
 """

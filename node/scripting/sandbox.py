@@ -16,6 +16,7 @@ from node.scripting import prelude, prelude_server
 from node.scripting.libs import install
 
 MEMORY_LIMIT: Final = 1024 * 1024 * 1024  # bytes that the scripts of one runtime may take; Valkey has no bound
+RESERVE: Final = 1024 * 1024  # bytes that stay free beyond what is handed to Lua
 LOG_LEVELS: Final = ((b"LOG_DEBUG", 0), (b"LOG_VERBOSE", 1), (b"LOG_NOTICE", 2), (b"LOG_WARNING", 3))
 REPL_FLAGS: Final = ((b"REPL_NONE", 0), (b"REPL_AOF", 1), (b"REPL_SLAVE", 2), (b"REPL_REPLICA", 2), (b"REPL_ALL", 3))
 
@@ -36,6 +37,25 @@ def new_runtime() -> Any:
     return runtime
 
 
+def collect(runtime: Any) -> None:
+    """Collect all garbage. The limit is lifted meanwhile: collecting may allocate."""
+    runtime.set_max_memory(0)
+    runtime.gccollect()
+    runtime.set_max_memory(MEMORY_LIMIT)
+
+
+def has_room(runtime: Any, needed: int) -> bool:
+    """Whether values of so many bytes can be handed to Lua, after collecting garbage if need be.
+
+    To be asked before: values are handed over outside any protected call, where Lua ends the whole process when memory
+    is short.
+    """
+    if runtime.get_memory_used() + needed + RESERVE <= MEMORY_LIMIT:
+        return True
+    collect(runtime)
+    return bool(runtime.get_memory_used() + needed + RESERVE <= MEMORY_LIMIT)
+
+
 def _number(version: str) -> int:
     """A version as three bytes: 7.2.4 is 0x070204."""
     major, minor, patch = version.split(".")
@@ -53,8 +73,10 @@ def constants() -> dict[bytes, object]:
     return found
 
 
-def close_sandbox(runtime: Any, hosts: list[Function]) -> tuple[Function, ...]:
+def close_sandbox(runtime: Any, hosts: list[Function], for_functions: bool) -> tuple[Function, ...]:
     """Run the prelude and lose every way back; `hosts` are the callables that it names, in its order.
+
+    Libraries of functions have a runtime of their own, where some names are missing that EVAL scripts have.
 
     Returns what the prelude returns: the functions by which scripts are compiled and run.
     """
@@ -63,4 +85,4 @@ def close_sandbox(runtime: Any, hosts: list[Function]) -> tuple[Function, ...]:
     if isinstance(chunk, tuple):
         chunk, problem = chunk
     assert chunk is not None, problem
-    return tuple(chunk(runtime.table_from(constants()), *hosts))
+    return tuple(chunk(runtime.table_from(constants()), *hosts, for_functions))

@@ -4,6 +4,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from cluster.resp.inline import split_words
 from node.errors import CommandError
 
 NO_WRITES: Final = 1
@@ -26,22 +27,20 @@ def flags_of_script(body: bytes) -> i64:
     head, found, _ = body.partition(b"\n")
     if not found:
         raise CommandError(b"ERR Invalid script shebang")
-    words = head[2:].split(b" ")
-    if words[0].lower() != b"lua":
-        raise CommandError(b"ERR Could not find scripting engine '" + words[0] + b"'")
+    words = split_words(head)
+    if not words:
+        raise CommandError(b"ERR Invalid engine in script shebang")
     flags: i64 = 0
     for word in words[1:]:
-        if not word:
-            continue
         if not word.startswith(b"flags="):
             raise CommandError(b"ERR Unknown lua shebang option: " + word)
-        for name in word[6:].split(b","):
-            if not name:
-                continue
+        for name in word[6:].split(b",") if len(word) > 6 else ():
             known = FLAGS.get(name)
             if known is None:
                 raise CommandError(b"ERR Unexpected flag in script shebang: " + name)
             flags |= known
+    if words[0][2:].lower() != b"lua":
+        raise CommandError(b"ERR Could not find scripting engine '" + words[0][2:] + b"'")
     return flags
 
 

@@ -1,0 +1,95 @@
+"""One Lua runtime with its sandbox closed: compile, run, and the memory that it takes."""
+
+from typing import Any, Final, final
+
+from mypy_extensions import i64
+
+from node.scripting.host import Host
+from node.scripting.sandbox import MEMORY_LIMIT, Function, close_sandbox, collect, has_room, new_runtime
+
+ARGUMENTS_MOST: Final = 200  # handed over in one call, further ones in portions before
+FIRST_ARGUMENT: Final = 3  # of EVAL and FCALL: name, script, count of keys
+
+_NO_MEMORY: Final = (1, b"ERR not enough memory", b"", 0, False)
+
+
+@final
+class Vm:
+    """A runtime for EVAL scripts, or for libraries of functions."""
+
+    _host: Host
+    _compile: Function
+    _enter: Function
+    _stage: Function
+    _renew: Function
+    _load: Function
+    _used: Function
+    _runtime: Any
+
+    def __init__(self, host: Host, for_functions: bool) -> None:
+        runtime = new_runtime()
+        self._host = host
+        self._runtime = runtime
+        self._used = runtime.get_memory_used
+        parts = close_sandbox(runtime, host.callables(), for_functions)
+        self._compile, self._enter, self._stage, self._renew, self._load = parts
+
+    def memory(self) -> int:
+        """Bytes that the runtime holds."""
+        return int(self._used())
+
+    def _tidy(self, wanted: int) -> bool:
+        """Have room for `wanted` bytes more, after collecting what scripts have left; False when there is none."""
+        return has_room(self._runtime, wanted)
+
+    def compile(self, code: bytes, name: bytes) -> tuple[object, bytes]:
+        """The function of a chunk, or None and what is wrong with it."""
+        if not self._tidy(32 * len(code)):
+            return None, b"not enough memory"
+        try:
+            made = self._compile(code, name)
+        except Exception as error:  # noqa: BLE001 - lupa's own errors have no common root
+            return None, str(error).encode()
+        return (None, made[1]) if isinstance(made, tuple) else (made, b"")
+
+    def load_library(self, code: bytes) -> tuple[int, bytes]:
+        """Run a library's code, which registers its functions: 0, or 1 (it does not compile) or 2 and the error."""
+        if not self._tidy(32 * len(code)):
+            return 1, b"not enough memory"
+        self._host.memory_used = self._used
+        try:
+            problem, text = self._load(code)
+        except Exception as error:  # noqa: BLE001
+            return 2, b"ERR " + str(error).encode()
+        return int(problem), text
+
+    def run(self, function: object, resp3: bool, keys: i64, args: list[bytes]) -> object:
+        """Run a compiled script or function with the arguments of an EVAL or FCALL; what comes back is told by the
+        prelude.
+        """
+        self._host.memory_used = self._used
+        try:
+            if len(args) - FIRST_ARGUMENT <= ARGUMENTS_MOST:
+                size = sum(map(len, args))  # handing over more than Lua has room for would end the process
+                if self.memory() + size >= MEMORY_LIMIT // 4 and not self._tidy(size + 64 * len(args)):
+                    return _NO_MEMORY
+                return self._enter(function, resp3, keys, *args[FIRST_ARGUMENT:])
+            if not self._tidy(sum([len(a) + 64 for a in args])):
+                return _NO_MEMORY
+            at: i64 = FIRST_ARGUMENT
+            while at < len(args):
+                self._stage(at == FIRST_ARGUMENT, *args[at : at + ARGUMENTS_MOST])
+                at += ARGUMENTS_MOST
+            return self._enter(function, resp3, -1 - keys)
+        except MemoryError:
+            return _NO_MEMORY
+        except Exception as error:  # noqa: BLE001 - what Lua could not even report
+            text = str(error).encode() or b"not enough memory"  # lupa says nothing when memory ends in a handler
+            return (1, b"ERR " + text, b"", 0, False)
+        finally:
+            if self.memory() > MEMORY_LIMIT // 2:
+                collect(self._runtime)  # what a script has taken beyond measure goes back now
+
+    def renew_hook(self) -> None:
+        """Have the count hook come at its usual distance again, after a script was killed."""
+        self._renew()
