@@ -73,8 +73,6 @@ class Libraries:
         another library's; then nothing has changed.
         """
         old = self.libraries.get(library.name)
-        if old is not None and not replace:
-            raise CommandError(b"ERR Library '" + library.name + b"' already exists")
         for name in library.functions:
             known = self.functions.get(name.lower())
             if known is not None and (old is None or known not in old.functions.values()):
