@@ -103,7 +103,8 @@ def run(command: list[str], cwd: Path = ROOT, **environment: str) -> str:
         timeout=PATIENCE,
         check=False,
     )
-    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+    ends = f"{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{ends}"
     return done.stdout
 
 

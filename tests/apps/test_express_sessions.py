@@ -1,4 +1,4 @@
-"""Express sessions in connect-redis: they outlive the web process, are shared by two, and live on while they are used."""
+"""Express sessions in connect-redis: they outlive the web process, are shared by two, and live while they are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BullMQ, ioredis and node-redis: each runs its scenarios side by side in one process, which says what became of each."""
+"""BullMQ, ioredis and node-redis: each runs its scenarios side by side and says what became of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ran(javascript: Path, url: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("scenario", BULLMQ)
 def test_bullmq(ran: dict[str, dict[str, Any]], scenario: str) -> None:
-    """Jobs are added, delayed, repeated, rate-limited, retried, taken over when they stall, and depend on each other."""
+    """Jobs are added, delayed, repeated, rate-limited, retried, taken over when they stall, and wait for others."""
     assert ran["bullmq"][scenario] == "ok"
 
 

@@ -31,8 +31,8 @@ def php() -> None:
     """PHP with php-redis, or a skip with the reason."""
     if shutil.which("php") is None:
         pytest.skip("php is not installed")
-    modules = subprocess.run(["php", "-m"], capture_output=True, text=True, timeout=PATIENCE, check=False).stdout.split()
-    if not {"redis", "igbinary"} <= set(modules):
+    modules = subprocess.run(["php", "-m"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    if not {"redis", "igbinary"} <= set(modules.stdout.split()):
         pytest.skip("php-redis is not installed")
 
 

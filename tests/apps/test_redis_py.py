@@ -1,4 +1,7 @@
-"""redis-py's own helpers: locks, pipelines, scripts, pub/sub, iterators. (Its client-side cache wants a server named redis.)"""
+"""redis-py's own helpers: locks, pipelines, scripts, pub/sub, iterators.
+
+Its client-side cache is left out: it wants a server that is named redis.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +142,7 @@ def test_pubsub(client: redis.Redis) -> None:
             enough.set()
 
     listener = client.pubsub(ignore_subscribe_messages=True)
-    listener.subscribe(**{"news": hear})
+    listener.subscribe(news=hear)
     listener.psubscribe(**{"n*": hear})
     ready = 0
     while ready < 2:

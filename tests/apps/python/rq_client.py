@@ -36,7 +36,8 @@ def results() -> None:
     assert 90 <= client.ttl(f"rq:job:{job.id}") <= 100
     assert job.id in queue.finished_job_registry.get_job_ids()
     with client.pipeline() as pipe:
-        many = queue.enqueue_many([Queue.prepare_data(jobs.add, (n, n), job_id=f"many-{n}") for n in range(10)], pipeline=pipe)
+        data = [Queue.prepare_data(jobs.add, (n, n), job_id=f"many-{n}") for n in range(10)]
+        many = queue.enqueue_many(data, pipeline=pipe)
         pipe.execute()
     assert [wait(one).return_value(refresh=True) for one in many] == [2 * n for n in range(10)]
     assert [one.return_value() for one in Job.fetch_many(["many-1", "many-7"], connection=client)] == [2, 14]
