@@ -29,14 +29,19 @@ from cluster.catalog.model import (
     STALE,
     UPDATE,
     WRITE,
+    Argument,
     Command,
 )
 
-_TRIM = block("trim",
-    oneof("strategy", token("MAXLEN"), token("MINID", since="6.2.0")),
-    opt(oneof("operator", token("=", name="equal"), token("~", name="approximately"))),
-    string("threshold"), opt(integer("count", word="LIMIT", since="6.2.0")),
-)  # fmt: skip
+
+def _trim() -> Argument:
+    """How much to trim; made anew for each row, because `opt` marks what it is given."""
+    return block("trim",
+        oneof("strategy", token("MAXLEN"), token("MINID", since="6.2.0")),
+        opt(oneof("operator", token("=", name="equal"), token("~", name="approximately"))),
+        string("threshold"), opt(integer("count", word="LIMIT", since="6.2.0")),
+    )  # fmt: skip
+
 
 ROWS: list[Command] = [
     command("xadd", -5, WRITE | DENYOOM | FAST, "stream", "5.0.0",
@@ -48,7 +53,7 @@ ROWS: list[Command] = [
         history=[("6.2.0", "Added the `NOMKSTREAM` option, `MINID` trimming strategy and the `LIMIT` option."),
             ("7.0.0", "Added support for the `<ms>-*` explicit ID form.")],
         args=[key(), opt(token("NOMKSTREAM", since="6.2.0")),
-            opt(_TRIM),
+            opt(_trim()),
             oneof("id-selector", token("*", name="auto-id"), string("id")),
             many(block("data", string("field"), string("value")))]),
     command("xtrim", -4, WRITE, "stream", "5.0.0",
@@ -60,7 +65,7 @@ ROWS: list[Command] = [
         tips="nondeterministic_output",
         history=[("6.2.0", "Added the `MINID` trimming strategy and the `LIMIT` option.")],
         args=[key(),
-            _TRIM]),
+            _trim()]),
     command("xdel", -3, WRITE | FAST, "stream", "5.0.0",
         "O(1) for each single item to delete in the stream, regardless of the stream size.",
         "Take entries out of a stream by their IDs and tell how many there were.",
