@@ -317,9 +317,14 @@ function math_lib.random(...)
 end
 
 -- ---------------------------------------------------------------- the clock of a running script
+local OURS = {["=server"] = true, ["=cjson"] = true, ["=cmsgpack"] = true, ["=struct"] = true, ["=bit"] = true,
+  ["=support"] = true}
+
 local function every_so_often()
   local problem = pytick()
-  if problem then
+  if problem and OURS[getinfo(2, "S").source] then
+    sethook(every_so_often, "", 1)  -- not in the sandbox's own code, which must come to its end
+  elseif problem then
     sethook(every_so_often, "", 1)  -- nothing may catch it: it is raised again at every step
     error({err = problem}, 0)
   end

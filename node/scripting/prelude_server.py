@@ -158,9 +158,6 @@ end
 for name, value in next, constants do api[name] = value end
 
 -- ---------------------------------------------------------------- errors
-local OURS = {["=server"] = true, ["=cjson"] = true, ["=cmsgpack"] = true, ["=struct"] = true, ["=bit"] = true,
-  ["=support"] = true}
-
 local function user_level()
   local level = 3
   while true do
