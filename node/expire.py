@@ -10,6 +10,8 @@ from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
+from cluster.slots import key_slot
+
 _TICK_BITS: Final = 7  # 128 ms: a key is removed at most that long after its time, when the cron keeps up
 
 
@@ -65,6 +67,48 @@ class Wheel:
             del self.ticks[tick]
             heappop(self.order)
         return entry
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Inside:
+    """Keys in whose values something expires (fields of hashes), and when to look into each."""
+
+    at: dict[bytes, int]  # Unix ms
+    wheel: Wheel
+
+    def __init__(self) -> None:
+        self.at = {}
+        self.wheel = Wheel()
+
+    def arm(self, slot: i64, key: bytes, at_ms: i64) -> None:
+        """Look into the value at this time, 0: never."""
+        if at_ms == 0:
+            self.at.pop(key, None)
+            return
+        old = self.at.get(key)
+        if old is not None and i64(old) == at_ms:
+            return
+        self.at[key] = at_ms
+        self.wheel.add(slot, key, at_ms)
+        if self.wheel.size > len(self.at) * 2 + 1024:
+            self._rebuild()
+
+    def pop_due(self, now_ms: i64) -> Entry | None:
+        """The next key whose time has come, forgotten until it is armed again; None when there is none."""
+        while True:
+            entry = self.wheel.pop_due(now_ms)
+            if entry is None:
+                return None
+            at = self.at.get(entry.key)
+            if at is not None and i64(at) < now_ms:  # else another entry is responsible
+                del self.at[entry.key]
+                return entry
+
+    def _rebuild(self) -> None:
+        self.wheel = Wheel()
+        for key, at in self.at.items():
+            self.wheel.add(key_slot(key), key, at)
 
 
 def is_past(at_ms: i64, now_ms: i64) -> bool:

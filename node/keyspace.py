@@ -42,6 +42,9 @@ class Value:
         """Bytes that the value takes, known without walking it; commands report every change of it by `Store.grew`."""
         raise NotImplementedError
 
+    def dismantle(self, heaps: list[list[object]]) -> None:
+        """Give away the lists of which a big value consists, to be freed piece by piece; it is dead then."""
+
     def next_due(self) -> i64:
         """When something inside the value expires, Unix ms, or a little earlier; 0 = never."""
         return 0
@@ -147,6 +150,14 @@ class Store:
     def delete(self, slot: i64, key: bytes) -> bool:
         """Remove a key; False when there was none (an expired key counts as none)."""
         raise NotImplementedError
+
+    def discard(self, slot: i64, key: bytes) -> bool:
+        """As `delete`, for a value that nobody will use again: what is big is freed in slices by `reap`."""
+        return self.delete(slot, key)
+
+    def reap(self, pieces: i64) -> bool:
+        """Free up to so many pieces of what was discarded; True when there is more to do."""
+        return False
 
     def set_raw(self, slot: i64, key: bytes) -> None:
         """Remember that this string was grown in place: OBJECT ENCODING answers raw until it is set anew."""

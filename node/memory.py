@@ -33,7 +33,7 @@ def make_room(e: Engine) -> bool:
             return False
         if e.snapshots.active:
             e.snapshots.before_write(victim.dbid, victim.slot)
-        e.stores[victim.dbid].delete(victim.slot, victim.key)
+        e.stores[victim.dbid].discard(victim.slot, victim.key)
         e.stats.evicted_keys += 1
         if e.journal.active:
             e.journal.command(victim.dbid, [b"DEL", victim.key])

@@ -26,6 +26,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 TURN: Final = 0.005  # seconds after which trio's other tasks get the thread back
 CRON: Final = 0.1
 EXPIRE_SLICE: Final = 64  # keys looked at between two looks at the clock
+REAP_SLICE: Final = 64  # pieces of deleted values freed between two looks at the clock
+REAP_SHARE: Final = 0.004  # seconds a cron round may spend on freeing
 EXPIRE_SHARE: Final = 0.0025  # seconds a cron round may spend on expiry at effort 1
 
 
@@ -90,6 +92,7 @@ async def _cron(e: Engine, scope: trio.CancelScope) -> None:
         with outside_turn(e):
             e.stats.sample(e.now_ms, e.loop.read_bytes, e.loop.sent_bytes)
             _expire(e)
+            _reap(e)
             _end_pause(e)
             if rounds % 10 == 0:
                 _look_at_clients(e)
@@ -118,6 +121,15 @@ def _expire(e: Engine) -> None:
     e.propagate_expired()
     e.latency.add(b"expire-cycle", e.now_ms // 1000, int((trio.current_time() - began) * 1000))
     serve_ready(e)  # XREADGROUP has to hear that its stream is gone
+
+
+def _reap(e: Engine) -> None:
+    """Free what was deleted, within a share of the round."""
+    until = trio.current_time() + REAP_SHARE
+    for store in e.stores:
+        while store.reap(REAP_SLICE):
+            if trio.current_time() > until:
+                return
 
 
 def _end_pause(e: Engine) -> None:

@@ -13,11 +13,11 @@ from librt.random import Random
 from librt.strings import BytesWriter
 from mypy_extensions import i64
 
-from cluster.slots import key_slot
 from node.eviction import LFU_START, LRU, NO_CLOCK, lfu_decayed, lfu_hit
-from node.expire import Wheel
+from node.expire import Inside, Wheel
 from node.keyspace import DONE, MISSING, NOT_AN_INTEGER, OVERFLOW, WRONG_TYPE, Expired, Store, Value
 from node.numbers import add_overflows, is_int, to_int
+from node.reaper import Reaper
 from node.slotmap import SlotMap
 
 _ENTRY_BYTES: Final = 38  # a key's share of its dict
@@ -79,8 +79,8 @@ class PlainStore(Store):
     clocks: SlotMap
     raws: dict[bytes, bool]  # strings grown in place (True), and those that only look like an int (False)
     wheel: Wheel
-    inside: dict[bytes, int]  # keys in whose values something expires: when to look, Unix ms
-    inside_wheel: Wheel
+    inside: Inside
+    dead: Reaper
     used: i64
     mode: i64
     clock_box: object  # the LRU clock as the one object that all keys of this second share
@@ -96,8 +96,8 @@ class PlainStore(Store):
         self.clocks = SlotMap()
         self.raws = {}
         self.wheel = Wheel()
-        self.inside = {}
-        self.inside_wheel = Wheel()
+        self.inside = Inside()
+        self.dead = Reaper()
         self.used = 0
         self.mode = NO_CLOCK
         self.clock_box = 0
@@ -208,8 +208,9 @@ class PlainStore(Store):
                 self.used += bytes_cost(len(value)) - bytes_cost(len(old))
             else:
                 self.used += bytes_cost(len(value)) - value_cost(old)
-                if self.inside:
-                    self.inside.pop(key, None)
+                self.dead.bury(old)
+                if self.inside.at:
+                    self.inside.at.pop(key, None)
             if self.raws:
                 self.raws.pop(key, None)
         if self.mode:
@@ -260,14 +261,24 @@ class PlainStore(Store):
             self.used += cost
         if isinstance(value, Value):
             due = value.next_due()
-            if due or self.inside:
-                self.arm_inside(slot, key, due)
+            if due or self.inside.at:
+                self.inside.arm(slot, key, due)
         self._touch(slot, key)
 
     def delete(self, slot: i64, key: bytes) -> bool:
         if self.expiry.total and self._hidden(slot, key):
             return False
         return self._remove(slot, key)
+
+    def discard(self, slot: i64, key: bytes) -> bool:
+        value = self.data.get(slot, key)
+        if not self.delete(slot, key):
+            return False
+        self.dead.bury(value)
+        return True
+
+    def reap(self, pieces: i64) -> bool:
+        return self.dead.free(pieces)
 
     def set_raw(self, slot: i64, key: bytes) -> None:
         self.raws[key] = True
@@ -301,8 +312,8 @@ class PlainStore(Store):
             self.used -= _CLOCK_BYTES + bytes_cost(len(key))
         if self.raws:
             self.raws.pop(key, None)
-        if self.inside:
-            self.inside.pop(key, None)
+        if self.inside.at:
+            self.inside.at.pop(key, None)
         if self.data.total == 0:
             self.used = 0
         return True
@@ -325,7 +336,9 @@ class PlainStore(Store):
         return True
 
     def _expire(self, slot: i64, key: bytes) -> None:
+        value = self.data.get(slot, key)
         if self._remove(slot, key):
+            self.dead.bury(value)
             self.expired.append(key)
             self.expired_count += 1
 
@@ -384,37 +397,18 @@ class PlainStore(Store):
 
     # --- elements that expire
     def arm_inside(self, slot: i64, key: bytes, at_ms: i64) -> None:
-        if at_ms == 0:
-            self.inside.pop(key, None)
-            return
-        old = self.inside.get(key)
-        if old is not None and i64(old) == at_ms:
-            return
-        self.inside[key] = at_ms
-        self.inside_wheel.add(slot, key, at_ms)
-        if self.inside_wheel.size > len(self.inside) * 2 + 1024:
-            self._rebuild_inside()
-
-    def _rebuild_inside(self) -> None:
-        self.inside_wheel = Wheel()
-        for key, at in self.inside.items():
-            self.inside_wheel.add(key_slot(key), key, at)
+        self.inside.arm(slot, key, at_ms)
 
     def expire_inside(self, limit: i64) -> Expired | None:
         while not self.keep_expired:
-            entry = self.inside_wheel.pop_due(self.now_ms)
+            entry = self.inside.pop_due(self.now_ms)
             if entry is None:
                 return None
-            key = entry.key
-            at = self.inside.get(key)
-            if at is None or i64(at) >= self.now_ms:  # another entry is responsible
-                continue
-            value = self.data.get(entry.slot, key)
-            if not isinstance(value, Value):
-                continue
-            found = self._expire_in(entry.slot, key, value, limit)
-            if found is not None:
-                return found
+            value = self.data.get(entry.slot, entry.key)
+            if isinstance(value, Value):
+                found = self._expire_in(entry.slot, entry.key, value, limit)
+                if found is not None:
+                    return found
         return None
 
     def _expire_in(self, slot: i64, key: bytes, value: Value, limit: i64) -> Expired | None:
@@ -422,8 +416,7 @@ class PlainStore(Store):
         gone: list[bytes] = []
         emptied = value.expire_inside(self.now_ms, limit, gone)
         self.used += value.used_bytes() - before
-        del self.inside[key]
-        self.arm_inside(slot, key, value.next_due())
+        self.inside.arm(slot, key, value.next_due())
         if not gone:
             return None
         if emptied:
@@ -431,7 +424,7 @@ class PlainStore(Store):
         return Expired(key, gone, emptied)
 
     def inside_count(self) -> i64:
-        return len(self.inside)
+        return len(self.inside.at)
 
     # --- access clocks and eviction
     def _touch(self, slot: i64, key: bytes) -> None:
@@ -560,13 +553,13 @@ class PlainStore(Store):
             for key in self.data.keys(slot, -1):
                 self._remove(slot, key)
             return
+        self.dead.bury_tables(self.data, [self.expiry, self.clocks], self.wheel)
         self.data = SlotMap()
         self.expiry = SlotMap()
         self.clocks = SlotMap()
         self.raws = {}
         self.wheel = Wheel()
-        self.inside = {}
-        self.inside_wheel = Wheel()
+        self.inside = Inside()
         self.slot_clocks = _NO_CLOCKS
         self.used = 0
 

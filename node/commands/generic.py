@@ -24,7 +24,7 @@ def delete(e: Engine, s: Session, args: list[bytes]) -> None:
     i: i64 = 1
     while i < len(args):
         key = args[i]
-        if store.delete(key_slot(key), key):
+        if store.discard(key_slot(key), key):
             found += 1
             e.changed(s, key, NOTIFY_GENERIC, b"del")
         i += 1

@@ -75,6 +75,12 @@ class Hash(Value):
             twin.table = self.table.copy()
         return twin
 
+    def dismantle(self, heaps: list[list[object]]) -> None:
+        """Give away the parts of the table."""
+        table = self.table
+        if table is not None:
+            heaps.append(cast(list[object], table.parts))
+
     def count(self) -> i64:
         """Number of fields, expired ones that are still there included."""
         table = self.table

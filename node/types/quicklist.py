@@ -8,7 +8,7 @@ A listpack of a few hundred bytes stands in `small` alone, rebuilt at each chang
 list of nodes would take more than the elements.
 """
 
-from typing import Final, final
+from typing import Final, cast, final
 
 from mypy_extensions import i64, mypyc_attr
 
@@ -431,6 +431,11 @@ class List(Value):
     def items(self) -> list[bytes]:
         """All elements."""
         return self.slice(0, self.length)
+
+    def dismantle(self, heaps: list[list[object]]) -> None:
+        """Give away the nodes."""
+        if not self.small and not self.packed:
+            heaps.append(cast(list[object], self.nodes))
 
     def copy(self) -> "List":
         """Return an equal list that can change on its own."""

@@ -5,7 +5,7 @@ by the number of members that a command announces (`new_set`, `expect`).
 """
 
 from random import Random
-from typing import Final, final
+from typing import Final, cast, final
 
 from mypy_extensions import i64, mypyc_attr
 
@@ -70,6 +70,11 @@ class Set(Value):
         if self.kind == TABLE:
             return _OBJECT_BYTES + _TABLE_BYTES + self.weight
         return _OBJECT_BYTES + bytes_cost(len(self.packed))
+
+    def dismantle(self, heaps: list[list[object]]) -> None:
+        """Give away the parts of the table."""
+        if self.kind == TABLE:
+            heaps.append(cast(list[object], self.table.parts))
 
     def copy(self) -> "Set":
         """An independent copy."""

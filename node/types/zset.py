@@ -72,6 +72,13 @@ class ZSet(Value):
             return _OBJECT_BYTES + len(self.packed)
         return _OBJECT_BYTES + _BIG_BYTES + self.weight + self.count * _MEMBER_BYTES
 
+    def dismantle(self, heaps: list[list[object]]) -> None:
+        """Give away table and blocks."""
+        order = self.order
+        if order is not None:
+            heaps.append(cast(list[object], self.scores.parts))
+            heaps.append(cast(list[object], order.blocks))
+
     def copy(self) -> "ZSet":
         """Return an equal set that can change on its own."""
         twin = ZSet()

@@ -1,0 +1,64 @@
+"""Freeing in slices: big values that are deleted, and whole tables, are taken apart a little at a time.
+
+Dropping the last reference to a container of a million elements would free all of them at once and hold everybody for
+a tenth of a second. Whoever removes one for good buries it here instead; its inner lists (parts, nodes, blocks) are
+then emptied from the end, piece by piece, by cron. A piece holds some hundred elements at most.
+"""
+
+from typing import Final, cast, final
+
+from mypy_extensions import i64, mypyc_attr
+
+from node.expire import Wheel
+from node.keyspace import Value
+from node.slotmap import SlotMap
+
+BIG: Final = 1 << 17  # bytes of a value from which freeing it at once could be felt
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Reaper:
+    """What waits to be freed."""
+
+    heaps: list[list[object]]
+
+    def __init__(self) -> None:
+        self.heaps = []
+
+    def bury(self, value: object) -> None:
+        """Take a removed value that nobody will use again; a small one is freed as the caller drops it."""
+        if isinstance(value, Value) and value.used_bytes() > BIG:
+            value.dismantle(self.heaps)
+
+    def bury_tables(self, data: SlotMap, side: list[SlotMap], wheel: Wheel) -> None:
+        """Take all tables of a database that was emptied."""
+        for table in [*side, data]:
+            for parts in table.split.values():
+                self.heaps.append(cast(list[object], parts.parts))
+            if table.total:
+                self.heaps.append(cast(list[object], table.slots))
+        for entries in wheel.ticks.values():
+            self.heaps.append(cast(list[object], entries))
+
+    def free(self, pieces: i64) -> bool:
+        """Free up to so many pieces; True when there is more to do."""
+        while pieces > 0 and self.heaps:
+            heap = self.heaps[-1]
+            if not heap:
+                self.heaps.pop()
+                continue
+            piece = heap.pop()
+            if isinstance(piece, dict):
+                self._look_into(piece)
+            pieces -= 1
+        return len(self.heaps) > 0
+
+    def _look_into(self, piece: dict[bytes, object]) -> None:
+        """Big values in a part of a database's table are taken apart in their turn."""
+        for value in piece.values():
+            if not isinstance(value, Value):
+                if isinstance(value, bytes):
+                    continue
+                return  # the table of a container, or of times
+            self.bury(value)
