@@ -19,7 +19,7 @@ from cluster.catalog.model import MULTIPLE, OPTIONAL, WRITE, Argument
 Words = list[bytes]
 
 GROUPS = ("string", "generic", "hash", "list", "set", "sorted-set", "stream", "bitmap", "hyperloglog", "geo")
-SKIPPED = {"pfselftest", "wait", "restore", "object|freq", "randomkey"}
+SKIPPED = {"pfselftest", "wait", "restore", "object|freq", "randomkey", "migrate", "sort", "sort_ro"}
 ALSO = (
     "dbsize", "echo", "ping", "select", "swapdb", "flushdb", "publish", "lastsave", "time", "unwatch", "memory|usage",
     "cluster|keyslot", "command|getkeys", "randomkey",
@@ -140,6 +140,12 @@ CALL: Words = [b"eval", b"return redis.pcall(unpack(ARGV))", b"0"]
 LIMITED = {
     b"lset", b"setrange", b"setbit", b"bitfield",
     b"expire", b"pexpire", b"expireat", b"pexpireat", b"set", b"getex", b"setex", b"psetex",
+}  # fmt: skip
+
+
+FIELD_COMMANDS = {
+    "hexpire", "hpexpire", "hexpireat", "hpexpireat", "httl", "hpttl", "hexpiretime", "hpexpiretime", "hpersist",
+    "hgetex", "hsetex", "hgetdel",
 }  # fmt: skip
 
 
@@ -264,6 +270,7 @@ class Generator:
 
     def _times(self, argument: Argument) -> int:
         counted = argument.type == "key" or argument.name == "weight"
+        counted = counted or (self._name in FIELD_COMMANDS and argument.name in ("field", "data"))
         if counted and self.rng.random() < 0.93:
             return self._expected
         return self.rng.choices([1, 2, 3, 5], [6, 3, 2, 1])[0]
@@ -497,6 +504,7 @@ SPECIAL: dict[str, Callable[[Random, Generator], bytes]] = {
     "unix-time-milliseconds": _at_ms,
     "timeout": _timeout,
     "numkeys": lambda _, g: g.numkeys(),
+    "numfields": lambda _, g: g.numkeys(),
     "srandmember count": _member_count,
     "hrandfield count": _member_count,
     "zrandmember count": _member_count,
