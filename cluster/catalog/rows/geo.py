@@ -66,7 +66,7 @@ ROWS: list[Command] = [
             key(),
             string("member1"),
             string("member2"),
-            opt(_UNIT),
+            opt(oneof("unit", token("M"), token("KM"), token("FT"), token("MI"))),
         ]),
     command("geohash", -2, READONLY, "geo", "3.2.0", "O(1) for each member requested.",
         "Return the standard geohash text of places.",
