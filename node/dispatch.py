@@ -178,13 +178,13 @@ class Dispatcher(Executor):
         if entry is None or entry.container:
             entry = self.find(args)
         if entry is None:
-            self._reject(s, None, unknown(self.table, args) if self._let_in(s) else NO_AUTH)
+            self._reject(s, None, unknown(self.table, args) if (s.authenticated or e.acl.open()) else NO_AUTH)
             return
         count: i64 = len(args)
         arity = entry.arity
         if (arity > 0 and count != arity) or count < -arity:
             text = b"ERR wrong number of arguments for '" + entry.name + b"' command"
-            self._reject(s, entry, text if self._let_in(s) or entry.no_auth else NO_AUTH)
+            self._reject(s, entry, text if s.authenticated or entry.no_auth or e.acl.open() else NO_AUTH)
             return
         if s.slow or e.guarded:
             self._execute_guarded(s, entry, args, buf, start, end)
@@ -360,13 +360,9 @@ class Dispatcher(Executor):
             return not entry.name.startswith(b"client|")
         return entry.write or entry.name == b"exec" or entry.name == b"publish"
 
-    def _let_in(self, s: Session) -> bool:
-        """Whether the client has authenticated, or needs not to any more."""
-        return s.authenticated or self.engine.acl.open()
-
     def _refused(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
         """The first reason why this command may not run now, in Valkey's order."""
-        if not s.authenticated and not entry.no_auth and not self._let_in(s):
+        if not s.authenticated and not entry.no_auth and not self.engine.acl.open():
             return NO_AUTH
         if s.multi and entry.no_multi:
             return b"ERR Command '" + entry.name + b"' not allowed inside a transaction"
