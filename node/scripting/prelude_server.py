@@ -346,7 +346,10 @@ local function enter(f, resp3, n, ...)
   return answer(resp3, xpcall(f, on_error))
 end
 
-local function renew() sethook(every_so_often, "", HOOK_EVERY) end
+local function renew()
+  dying = false
+  sethook(every_so_often, "", HOOK_EVERY)
+end
 
 -- ---------------------------------------------------------------- the sandbox is closed here
 local protected_api = protect(api)

@@ -34,6 +34,6 @@ def install(lua: Any) -> None:
     # The runtime may unpack returned tuples or not: one value is returned each time.
     load = lua.eval(b"function(text, name, ...) return assert(loadstring(text, name))(...) end")
     null = lua.eval(b"newproxy(false)")
-    support = load(source("support"), b"=server")
+    support = load(source("support"), b"=support")
     for name in LIBRARIES:
-        lua.globals()[name.encode()] = load(source(name), b"=server", support, null)
+        lua.globals()[name.encode()] = load(source(name), b"=" + name.encode(), support, null)
