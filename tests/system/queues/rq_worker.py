@@ -11,10 +11,6 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 from rq import Queue, SimpleWorker
 
-from tests.system.queues.rq_jobs import HashJob
-
 if __name__ == "__main__":
     connection = redis.Redis.from_url(os.environ["KVORUM_URL"], retry=Retry(ExponentialBackoff(0.5, 0.02), 20))
-    SimpleWorker([Queue("square", connection=connection)], connection=connection, job_class=HashJob).work(
-        logging_level="WARNING"
-    )
+    SimpleWorker([Queue("square", connection=connection)], connection=connection).work(logging_level="WARNING")
