@@ -432,16 +432,14 @@ class Dispatcher(Executor):
         return gate.refusal(slot, entry.write, s.readonly, conn is not None and conn.tls)
 
     def _warn_snapshots(self, s: Session, entry: Entry, args: list[bytes]) -> None:
-        """Let snapshots write out the slots that this command is about to change."""
+        """Let snapshots write out what this command is about to change."""
         snapshots = self.engine.snapshots
         try:
             positions = key_positions(entry.command, args)
         except KeysError:
             return
-        if not positions:
-            snapshots.before_write(-1, -1)
         for position in positions:
-            snapshots.before_write(-1, key_slot(args[position]))
+            snapshots.before_write(key_slot(args[position]), args[position])
 
     def invoke(self, s: Session, entry: Entry, args: list[bytes], buf: bytes, start: i64, end: i64) -> None:
         """Run a command that has passed the checks, count it and propagate what it did."""

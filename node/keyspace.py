@@ -14,6 +14,8 @@ Slots are always used, in cluster mode and not: that gives SCAN cursors, slot co
 from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
+from node.slotmap import FrozenSlot
+
 MISSING = 0
 DONE = 1
 WRONG_TYPE = -1
@@ -251,6 +253,21 @@ class Store:
 
     def items_in(self, slot: i64) -> list[tuple[bytes, object, i64]]:
         """Every key of a slot with its value and expiry (0 = none), expired ones too (snapshots)."""
+        raise NotImplementedError
+
+    def freeze(self, slot: i64, expiry: bool = False) -> FrozenSlot:
+        """The keys of a slot with their values as they are now, in no time; containers in them stay live.
+
+        With `expiry` its keys that expire, with their times (int objects).
+        """
+        raise NotImplementedError
+
+    def stored_clock(self, slot: i64, key: bytes) -> i64:
+        """The access clock that is kept for a key, -1 when none is; no expiry is judged and nothing touched."""
+        raise NotImplementedError
+
+    def hand_over(self) -> "Store":
+        """Give all keys away, in no time, to a store that is returned; this one is empty afterwards."""
         raise NotImplementedError
 
     def occupied_slots(self) -> list[int]:

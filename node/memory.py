@@ -32,7 +32,7 @@ def make_room(e: Engine) -> bool:
         if victim is None:
             return False
         if e.snapshots.active:
-            e.snapshots.before_write(victim.dbid, victim.slot)
+            e.snapshots.before_write(victim.slot, victim.key)
         e.stores[victim.dbid].discard(victim.slot, victim.key)
         e.stats.evicted_keys += 1
         if e.journal.active:

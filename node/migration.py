@@ -169,7 +169,7 @@ class Migrator(Migration):
         if store.expire_at(moved.slot, moved.key) != moved.expire_at:
             return False
         if e.snapshots.active:
-            e.snapshots.before_write(dbid, moved.slot)
+            e.snapshots.before_write(moved.slot, moved.key)
         store.delete(moved.slot, moved.key)
         e.changed_in(dbid, moved.key, NOTIFY_GENERIC, b"del")
         return True

@@ -6,6 +6,7 @@ They are native classes and not Protocols: a call through one costs two nanoseco
 
 from mypy_extensions import i64, mypyc_attr
 
+from node.keyspace import Store
 from node.session import Session
 
 
@@ -37,15 +38,24 @@ class Journal:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Snapshots:
-    """Point-in-time walkers (RDB save, full sync): told before a slot changes, so that they can write it out first."""
+    """Point-in-time walkers (RDB save, full sync, rewrite of the append-only file): told before data change, so that
+    they can write out first what it was. `active` while any runs.
+    """
 
     active: bool
 
     def __init__(self) -> None:
         self.active = False
 
-    def before_write(self, dbid: i64, slot: i64) -> None:
-        """A command is about to change keys of this slot (-1: of every slot)."""
+    def before_write(self, slot: i64, key: bytes) -> None:
+        """This key is about to change, appear or vanish, in whatever database."""
+
+    def before_clear(self, store: Store) -> None:
+        """A whole database is about to be emptied."""
+
+    def reap(self, pieces: i64) -> bool:
+        """Free up to so many pieces of what snapshots held; True when there is more to do."""
+        return False
 
 
 class MovingKey:

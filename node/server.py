@@ -130,6 +130,9 @@ def _reap(e: Engine) -> None:
         while store.reap(REAP_SLICE):
             if trio.current_time() > until:
                 return
+    while e.snapshots.reap(REAP_SLICE):
+        if trio.current_time() > until:
+            return
 
 
 def _end_pause(e: Engine) -> None:

@@ -38,8 +38,10 @@ class _Parts:
     parts: list[dict[bytes, object]]
     count: i64
     mask: i64  # 2^level - 1; there are 2^level to 2^(level+1) - 1 parts
+    shared: list[bool] | None  # parts that a snapshot holds: they are copied before the first change
 
     def __init__(self, whole: dict[bytes, object]) -> None:
+        self.shared = None
         self.parts = [{}]
         self.count = 0
         self.mask = 0
@@ -57,6 +59,23 @@ class _Parts:
             i = h & self.mask
         return self.parts[i]
 
+    def own(self, key: bytes) -> dict[bytes, object]:
+        """The part of a key for changing it."""
+        if self.shared is None:
+            return self.part(key)
+        h: i64 = hash(key)
+        i: i64 = h & (self.mask * 2 + 1)
+        if i >= len(self.parts):
+            i = h & self.mask
+        self._unshare(i)
+        return self.parts[i]
+
+    def _unshare(self, i: i64) -> None:
+        shared = self.shared
+        if shared is not None and shared[i]:
+            shared[i] = False
+            self.parts[i] = self.parts[i].copy()
+
     def _grow(self) -> None:
         """Divide the next part in two."""
         n: i64 = len(self.parts)
@@ -72,6 +91,10 @@ class _Parts:
                 stay[key] = value
         self.parts[low] = stay
         self.parts.append(move)
+        shared = self.shared
+        if shared is not None:
+            shared[low] = False
+            shared.append(False)
         if n + 1 == (self.mask + 1) * 2:
             self.mask = self.mask * 2 + 1
 
@@ -89,6 +112,9 @@ class _Parts:
                 self.mask >>= 1
             last = self.parts.pop()
             low: i64 = n - 2 - self.mask
+            self._unshare(low)
+            if self.shared is not None:
+                self.shared.pop()
             self.parts[low].update(last)
 
     def joined(self) -> dict[bytes, object]:
@@ -112,6 +138,31 @@ def _next_bucket(bucket: i64, mask: i64) -> i64:
         bucket ^= bit
         bit >>= 1
     return bucket | bit
+
+
+@final
+@mypyc_attr(acyclic=True)
+class FrozenSlot:
+    """One slot as it was at some instant: parts by linear hashing, one or none where it was not split."""
+
+    parts: list[dict[bytes, object]]
+    mask: i64
+
+    def __init__(self, parts: list[dict[bytes, object]], mask: i64) -> None:
+        self.parts = parts
+        self.mask = mask
+
+    def index(self, key: bytes) -> i64:
+        """Which part a key belongs to, be it there or not."""
+        if len(self.parts) <= 1:
+            return 0
+        h: i64 = hash(key)
+        i: i64 = h & (self.mask * 2 + 1)
+        return i if i < len(self.parts) else h & self.mask
+
+    def get(self, key: bytes) -> object | None:
+        """The object of a key, None when there was none."""
+        return self.parts[self.index(key)].get(key) if self.parts else None
 
 
 @final
@@ -155,7 +206,7 @@ class SlotMap:
             d = {}
             self.slots[slot] = d
         elif d is _SPLIT:
-            d = self.split[slot].part(key)
+            d = self.split[slot].own(key)
         return d
 
     def added(self, slot: i64) -> None:
@@ -185,7 +236,7 @@ class SlotMap:
         """Remove a key; its object, None when there was none."""
         d = self.slots[slot]
         if d is _SPLIT:
-            d = self.split[slot].part(key)
+            d = self.split[slot].own(key)
         value = d.pop(key, None)
         if value is not None:
             self._removed(slot)
@@ -241,6 +292,15 @@ class SlotMap:
                 break
         del out[limit:]
         return out
+
+    def frozen(self, slot: i64) -> "FrozenSlot":
+        """The keys of a slot and their objects as they are now: changes from now on are made to copies."""
+        d = self.slots[slot]
+        if d is not _SPLIT:
+            return FrozenSlot([d.copy()] if d else [], 0)
+        parts = self.split[slot]
+        parts.shared = [True] * len(parts.parts)
+        return FrozenSlot(parts.parts.copy(), parts.mask)
 
     def occupied_slots(self) -> list[int]:
         """The slots that hold a key, ascending."""

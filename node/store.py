@@ -18,7 +18,7 @@ from node.expire import Inside, Wheel
 from node.keyspace import DONE, MISSING, NOT_AN_INTEGER, OVERFLOW, WRONG_TYPE, Expired, Store, Value
 from node.numbers import add_overflows, is_int, to_int
 from node.reaper import Reaper
-from node.slotmap import SlotMap
+from node.slotmap import FrozenSlot, SlotMap
 
 _ENTRY_BYTES: Final = 38  # a key's share of its dict
 _SLOT_BYTES: Final = 184  # what the dict of a slot costs before its share
@@ -537,6 +537,24 @@ class PlainStore(Store):
                 out.append((key, value, self._expiry_of(slot, key) if self.expiry.total else 0))
         return out
 
+    def freeze(self, slot: i64, expiry: bool = False) -> FrozenSlot:
+        return self.expiry.frozen(slot) if expiry else self.data.frozen(slot)
+
+    def stored_clock(self, slot: i64, key: bytes) -> i64:
+        clock = self.clocks.get(slot, key) if self.mode else None
+        return -1 if clock is None else cast(int, clock)
+
+    def hand_over(self) -> Store:
+        twin = PlainStore(0)
+        twin.data = self.data
+        twin.expiry = self.expiry
+        twin.clocks = self.clocks
+        twin.wheel = self.wheel
+        twin.mode = self.mode
+        twin.keep_expired = True
+        self._forget_all()
+        return twin
+
     def occupied_slots(self) -> list[int]:
         return self.data.occupied_slots()
 
@@ -554,6 +572,9 @@ class PlainStore(Store):
                 self._remove(slot, key)
             return
         self.dead.bury_tables(self.data, [self.expiry, self.clocks], self.wheel)
+        self._forget_all()
+
+    def _forget_all(self) -> None:
         self.data = SlotMap()
         self.expiry = SlotMap()
         self.clocks = SlotMap()

@@ -48,6 +48,8 @@ def _empty(e: Engine, dbid: int) -> int:
     if count:
         if len(e.watched) > 0:
             e.break_all_watches(dbid)
+        if e.snapshots.active:
+            e.snapshots.before_clear(store)
         store.clear()
         if e.blocking.fragile > 0:
             e.blocking.touch_all()

@@ -180,6 +180,11 @@ def _write_stream(w: BytesWriter, value: Stream, compress: bool) -> None:
     for block in value.blocks:
         write_string(w, block.master.to_bytes(16, "big"), compress)
         write_string(w, block.packed(), compress)
+    write_stream_end(w, value, compress)
+
+
+def write_stream_end(w: BytesWriter, value: Stream, compress: bool) -> None:
+    """What follows the blocks of a stream: its accounts and consumer groups."""
     write_length(w, value.length)
     _write_id(w, value.last_id)
     _write_id(w, value.first_id)
@@ -240,6 +245,14 @@ def write_key(
     w: BytesWriter, key: bytes, value: object, expire_at: i64, idle: i64, frequency: i64, compress: bool
 ) -> None:
     """One key with what belongs to it; `expire_at` 0: never, `idle` (seconds) and `frequency` -1: not kept."""
+    write_head(w, key, value_type(value), expire_at, idle, frequency, compress)
+    write_value(w, value, compress)
+
+
+def write_head(
+    w: BytesWriter, key: bytes, kind: i64, expire_at: i64, idle: i64, frequency: i64, compress: bool
+) -> None:
+    """What comes before the value of a key."""
     if expire_at > 0:
         w.append(EXPIRETIME_MS)
         write_i64_le(w, expire_at)
@@ -249,9 +262,8 @@ def write_key(
     elif frequency >= 0:
         w.append(FREQ)
         w.append(frequency)
-    w.append(value_type(value))
+    w.append(kind)
     write_string(w, key, compress)
-    write_value(w, value, compress)
 
 
 def header(fields: dict[bytes, bytes], field_times: bool = False) -> bytes:

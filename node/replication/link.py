@@ -236,6 +236,8 @@ class PrimaryLink:
         e.break_all_watches(-1)
         e.tracking.flushed()
         for store in e.stores:
+            if e.snapshots.active:
+                e.snapshots.before_clear(store)
             store.clear()
         try:
             with path.open("rb") as file:

@@ -14,7 +14,7 @@ import trio
 from mypy_extensions import i64
 
 from node.engine import Engine
-from node.persistence.snapshot import Snapshot
+from node.persistence.snapshot import start_snapshot
 from node.replication.journal import Stream
 from node.replication.link import Follower, PrimaryLink
 from node.replication.state import (
@@ -269,8 +269,7 @@ class Replicator(Follower):
                 session.reply.raw(b"$EOF:" + mark + b"\r\n")
             session.touch()
         position = {b"repl-id": self.lineage.id, b"repl-offset": b"%d" % stream.offset}
-        snapshot = Snapshot(e, {b"repl-stream-db": b"0", **position})
-        e.snapshots = snapshot
+        snapshot = start_snapshot(e, {b"repl-stream-db": b"0", **position})
         whole: list[bytes] = []
         needs_length = any(not r.sends_eof for r in replicas)
         try:

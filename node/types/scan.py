@@ -227,6 +227,11 @@ class ScanDict:
             if nth < len(part):
                 return next(islice(part, nth, None))
 
+    def frozen(self) -> list[dict[bytes, object]]:
+        """The parts as they are now, which nobody changes any more: changes from now on are made to copies."""
+        self.borrowed = [True] * len(self.parts)
+        return self.parts.copy()
+
     def copy(self) -> "ScanDict":
         """A copy that shares the values, made in no time: each side copies a part when it first changes it."""
         twin = ScanDict()

@@ -22,10 +22,12 @@ class Block:
 
     scores: vec[float]
     members: list[bytes]
+    shared: bool  # a copy or a snapshot may hold it too: it is copied before the first change
 
     def __init__(self, scores: vec[float], members: list[bytes]) -> None:
         self.scores = scores
         self.members = members
+        self.shared = False
 
     def copy(self) -> "Block":
         """Return a block with the same elements that can change on its own."""
@@ -115,11 +117,27 @@ class SortedBlocks:
         self.length = 0
 
     def copy(self) -> "SortedBlocks":
-        """Return the same order as a value that can change on its own."""
+        """Return the same order as a value that can change on its own; blocks are shared until one side changes
+        them.
+        """
         twin = SortedBlocks()
-        for block in self.blocks:
-            twin._add_block(block.copy())
+        for block in self.frozen():
+            twin._add_block(block)
         return twin
+
+    def frozen(self) -> list[Block]:
+        """The blocks as they are now, which nobody changes any more: changes from now on are made to copies."""
+        for block in self.blocks:
+            block.shared = True
+        return self.blocks.copy()
+
+    def _own(self, at: i64) -> Block:
+        """A block for changing it."""
+        block = self.blocks[at]
+        if block.shared:
+            block = block.copy()
+            self.blocks[at] = block
+        return block
 
     def _add_block(self, block: Block) -> None:
         self.blocks.append(block)
@@ -133,7 +151,7 @@ class SortedBlocks:
         if last < 0 or len(self.blocks[last].members) >= BLOCK_MAX // 2:
             self._add_block(Block(append(vec[float](capacity=BLOCK_MAX // 2), score), [member]))
             return
-        block = self.blocks[last]
+        block = self._own(last)
         block.scores = append(block.scores, score)
         block.members.append(member)
         self.counts[last] += 1
@@ -159,7 +177,7 @@ class SortedBlocks:
             self.append_last(score, member)
             return
         at = self._block_of(score, member)
-        block = self.blocks[at]
+        block = self._own(at)
         place = _place(block, score, member)
         block.scores = _insert_float(block.scores, place, score)
         block.members.insert(place, member)
@@ -187,7 +205,7 @@ class SortedBlocks:
     def remove(self, score: float, member: bytes) -> bytes:
         """Take out an element that is there and return the stored member object."""
         at = self._block_of(score, member)
-        block = self.blocks[at]
+        block = self._own(at)
         place = _place(block, score, member)
         stored = block.members.pop(place)
         block.scores = _remove_float(block.scores, place)
@@ -215,7 +233,7 @@ class SortedBlocks:
             at -= 1
             if at < 0 or self.counts[at] + self.counts[at + 1] > BLOCK_MAX // 2:
                 return
-        block = self.blocks[at]
+        block = self._own(at)
         upper = self.blocks[at + 1]
         scores = block.scores
         i: i64 = 0
@@ -349,7 +367,7 @@ class SortedBlocks:
 
     def _cut(self, at: i64, start: i64, end: i64) -> None:
         """Remove places start to end of one block, which keeps at least one element."""
-        block = self.blocks[at]
+        block = self._own(at)
         scores = block.scores
         size: i64 = len(scores)
         i: i64 = start
