@@ -67,7 +67,8 @@ class Option:
     `low` and `high` bound a number or a size, and for WORDS and LINES the count of words. `check` gets the new and
     the old words and returns the canonical ones or raises OptionError. An `immutable` option is set at start only, a
     `protected` one by CONFIG SET only where enable-protected-configs allows it. A `hidden` one answers to its exact
-    name, not to a pattern.
+    name, not to a pattern. Of one that `collects`, WORDS, each line of a file adds to those before it, until an empty
+    one.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Option:
     sensitive: bool = False
     aliases: tuple[str, ...] = ()
     check: Check | None = None
+    collects: bool = False
 
 
 Observer = Callable[[frozenset[str]], None]
@@ -98,6 +100,7 @@ class Options:
         self._defaults: dict[str, Words] = {}
         self._lines: dict[str, list[Words]] = {}
         self._observers: list[Observer] = []
+        self._collected: set[str] = set()
         for row in rows:
             assert row.name not in self._names, row.name
             self.rows[row.name] = row
@@ -188,6 +191,9 @@ class Options:
                 raise OptionError("wrong number of arguments", name)
             self._lines[row.name].append(row.check(words, ()) if row.check is not None else words)
             return
+        if row.collects and row.name in self._collected and words not in ((), (b"",)):
+            words = (*self._values[row.name], *words)
+        self._collected.add(row.name)
         self._values[row.name] = canonical(row, words, self._values[row.name])
 
     def put(self, name: str, words: Words) -> None:

@@ -33,16 +33,18 @@ def main() -> None:
         print(f"kvorum-server: {error}", file=sys.stderr)
         raise SystemExit(1) from None
     pid_file = _write_pid(settings)
-    structlog.get_logger().info("ready to accept connections", port=settings.port, tls_port=settings.tls_port)
     # What was loaded lives as long as the process, and stored values form no cycles: the collector would only cost.
     gc.collect()
     gc.freeze()
     gc.disable()
-    trio.run(serve, engine, Replicator(engine))
+    failure = trio.run(serve, engine, Replicator(engine))
     for sock in sockets:
         sock.close()
     if pid_file is not None:
         pid_file.unlink(missing_ok=True)
+    if failure:
+        print(f"kvorum-server: {failure}", file=sys.stderr)
+        raise SystemExit(1)
 
 
 def _redirect_output(settings: Settings) -> None:

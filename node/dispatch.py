@@ -385,6 +385,8 @@ class Dispatcher(Executor):
             return b"REDIRECT %b:%d" % (replication.primary_host.encode(), replication.primary_port)
         if entry.denyoom and e.settings.maxmemory > 0 and not make_room(e):
             return OUT_OF_MEMORY
+        if replication.primary and len(e.disk_refusal) > 0 and (entry.write or entry.name == b"ping"):
+            return e.disk_refusal
         if entry.write and replication.primary:
             wanted = e.settings.min_replicas_to_write
             if wanted > 0 and replication.good_replicas < wanted:

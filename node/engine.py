@@ -36,7 +36,7 @@ from node.gate import Gate
 from node.keyspace import Expired, Store
 from node.latency import LatencyMonitor
 from node.monitors import Monitors
-from node.ports import Journal, Migration, Replication, Scripts, Snapshots
+from node.ports import Journal, Migration, RdbFiles, Replication, Scripts, Snapshots
 from node.pubsub import PubSub
 from node.session import Executor, Session
 from node.settings import Settings
@@ -112,6 +112,10 @@ class Engine:
     gate: Gate
     journal: Journal
     snapshots: Snapshots
+    rdb: RdbFiles
+    rdb_refusal: bytes  # the error for writes while RDB files can't be written, else empty
+    aof_refusal: bytes  # the same of the append-only file
+    disk_refusal: bytes  # the first of them; kept by `guard`
     replication: Replication
     migration: Migration
     scripts: Scripts
@@ -164,6 +168,10 @@ class Engine:
         self.gate = Gate()
         self.journal = Journal()
         self.snapshots = Snapshots()
+        self.rdb = RdbFiles()
+        self.rdb_refusal = b""
+        self.aof_refusal = b""
+        self.disk_refusal = b""
         self.replication = Replication()
         self.migration = Migration()
         self.scripts = Scripts()
@@ -262,11 +270,13 @@ class Engine:
                 conn.resume()
 
     def guard(self) -> None:
-        """Recompute `guarded`; to be called when the role, loading, CLIENT PAUSE or min-replicas-to-write have
-        changed.
+        """Recompute `guarded`; to be called when the role, loading, CLIENT PAUSE, min-replicas-to-write or the state
+        of the disk have changed.
         """
+        self.disk_refusal = self.rdb_refusal or self.aof_refusal
         self.guarded = (
             not self.replication.primary
+            or len(self.disk_refusal) > 0
             or self.replication.loading
             or self.paused_until_ms > 0
             or self.scripts.busy

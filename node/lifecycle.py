@@ -96,6 +96,7 @@ def apply_settings(e: Engine) -> None:
     e.gate.require_full_coverage = e.settings.cluster_require_full_coverage
     e.gate.reads_when_down = e.settings.cluster_allow_reads_when_down
     _set_logs(e)
+    e.rdb.judge()
     if e.settings.maxmemory_clients != 0:
         recount(e)
     for store in e.stores:

@@ -58,6 +58,45 @@ class Snapshots:
         return False
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+class RdbFiles:
+    """Saves the dataset to a file: at once (SAVE), beside the work (BGSAVE), by schedule and at the end."""
+
+    saving: bool  # beside the work
+    scheduled: bool  # BGSAVE was asked for in a transaction
+
+    def __init__(self) -> None:
+        self.saving = False
+        self.scheduled = False
+
+    def save(self) -> bool:
+        """SAVE: nobody is served meanwhile; False when the file could not be written (the log says why)."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """BGSAVE: the file will have what is there at this instant."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """BGSAVE CANCEL: the old file stays."""
+        raise NotImplementedError
+
+    def judge(self) -> None:
+        """Say anew whether writes are refused, after a change of options."""
+
+    def before_end(self, wanted: bool | None) -> bool:
+        """Save before the process ends, if wanted (None: if the options say when to save); False when that failed."""
+        return True
+
+    def reload(self, empty: bool) -> bytes:
+        """Load the file into the running node, which is emptied before or not; the reason when it can't, else empty."""
+        raise NotImplementedError
+
+    def info(self) -> list[tuple[str, str]]:
+        """The fields of INFO persistence about RDB files."""
+        return []
+
+
 class MovingKey:
     """A key that MIGRATE takes along, as it was when the command came."""
 
@@ -134,6 +173,12 @@ class Replication:
     def info(self) -> list[tuple[str, str]]:
         """The fields of INFO replication after `role`."""
         return []
+
+    def position(self) -> dict[bytes, bytes]:
+        """The auxiliary fields by which a restarted node may continue its history: repl-stream-db, repl-id,
+        repl-offset.
+        """
+        return {}
 
     def follow(self, host: str, port: i64) -> None:
         """REPLICAOF host port."""

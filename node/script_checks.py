@@ -45,6 +45,8 @@ def refusal(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | N
     if entry.write and not scripts.wrote and not obeyed:
         if not replication.primary and replication.read_only:
             return READ_ONLY
+        if replication.primary and len(e.disk_refusal) > 0:
+            return e.disk_refusal
         wanted = e.settings.min_replicas_to_write
         if replication.primary and wanted > 0 and replication.good_replicas < wanted:
             return NO_REPLICAS

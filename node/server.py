@@ -1,8 +1,8 @@
 """The node's edge: trio tasks around the compiled loop.
 
-One task awaits the epoll descriptor and runs turns; cron does ten times a second what no command triggers; a timer
-task ends blocking commands whose time is up; a signal task starts the shutdown. Services (replication) add tasks of
-their own.
+First what is on disk is loaded, with clients answered LOADING. One task awaits the epoll descriptor and runs turns;
+cron does ten times a second what no command triggers; a timer task ends blocking commands whose time is up; a signal
+task starts the shutdown. Services (replication, persistence) add tasks of their own.
 """
 
 import signal
@@ -17,6 +17,9 @@ from node.clientmemory import recount
 from node.clients import ClientConn, set_clock
 from node.engine import Engine
 from node.migration import Migrator
+from node.persistence.loading import LoadError
+from node.persistence.rdbfile import RdbService
+from node.persistence.start import load_at_start
 from node.replication.manager import Replicator
 from node.session import Session
 from node.waiting import expire_due, next_deadline, serve_ready
@@ -31,18 +34,33 @@ REAP_SHARE: Final = 0.004  # seconds a cron round may spend on freeing
 EXPIRE_SHARE: Final = 0.0025  # seconds a cron round may spend on expiry at effort 1
 
 
-async def serve(e: Engine, replicator: Replicator) -> None:
-    """Serve until a signal or SHUTDOWN asks for the end."""
+async def serve(e: Engine, replicator: Replicator) -> str:
+    """Load what is on disk, then serve until a signal or SHUTDOWN asks for the end.
+
+    Returns an empty text, or why the files on disk can't be loaded.
+    """
+    failure = ""
     migrator = Migrator(e)
     e.migration = migrator
+    files = RdbService(e)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_run_loop, e)
-        nursery.start_soon(_cron, e, nursery.cancel_scope)
-        nursery.start_soon(_end_waits, e)
         nursery.start_soon(_await_signals, e)
-        nursery.start_soon(replicator.run)
-        nursery.start_soon(migrator.run)
+        try:
+            await load_at_start(e)
+        except LoadError as error:
+            failure = str(error)
+            e.shutdown_asked = True
+        else:
+            log.info("ready to accept connections", port=e.settings.port, tls_port=e.settings.tls_port)
+        nursery.start_soon(_cron, e, nursery.cancel_scope)
+        if not e.shutdown_asked:
+            nursery.start_soon(_end_waits, e)
+            nursery.start_soon(files.run)
+            nursery.start_soon(replicator.run)
+            nursery.start_soon(migrator.run)
     _close_all(e)
+    return failure
 
 
 async def _run_loop(e: Engine) -> None:
@@ -60,8 +78,10 @@ async def _await_signals(e: Engine) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             log.info("a signal asks for the end", signal=signal.Signals(number).name)
-            e.shutdown_asked = True
-            return
+            if e.rdb.before_end(None):
+                e.shutdown_asked = True
+                return
+            log.error("the end has to wait: what is in memory can't be saved; SHUTDOWN NOSAVE ends without")
 
 
 async def _end_waits(e: Engine) -> None:

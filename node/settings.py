@@ -114,12 +114,13 @@ def _check_hostname(words: Words, _old: Words) -> Words:
 
 
 def _check_save(words: Words, _old: Words) -> Words:
-    """Snapshots by schedule: there are none yet, so only the empty schedule is true."""
-    if words not in ((), (b"",)):
-        if len(words) % 2 or not all(word.isdigit() for word in words):
-            raise OptionError("Invalid save parameters")
-        raise OptionError('this node writes no snapshots by schedule: only "" is accepted')
-    return ()
+    """`seconds changes` pairs: save after so many seconds with so many changes; an empty word for never."""
+    words = tuple(part for word in words for part in word.split())
+    if len(words) % 2 or not all(word.isdigit() and int(word) <= I32_MAX for word in words):
+        raise OptionError("Invalid save parameters")
+    if any(int(seconds) < 1 for seconds in words[::2]):
+        raise OptionError("Invalid save parameters")
+    return tuple(b"%d" % int(word) for word in words)
 
 
 def _check_share(words: Words, _old: Words) -> Words:
@@ -332,7 +333,11 @@ _CLUSTER: Final = (
 _PERSISTENCE: Final = (
     Option("dir", Kind.TEXT, ".", protected=True, check=_check_directory),
     Option("dbfilename", Kind.TEXT, "dump.rdb", protected=True, check=_check_file_name),
-    Option("save", Kind.WORDS, "", 0, 1024, check=_check_save),
+    Option("save", Kind.WORDS, "3600 1 300 100 60 10000", 0, 1024, check=_check_save, collects=True),
+    _flag("rdbcompression", "yes"),
+    _flag("rdbchecksum", "yes", immutable=True),
+    _flag("rdb-save-incremental-fsync", "yes"),
+    _flag("stop-writes-on-bgsave-error", "yes"),
     _only("appendonly", "no", "yes"),
 )
 
@@ -350,11 +355,7 @@ _INERT: Final = (
     _memory("stream-node-max-bytes", 4096),
     _memory("hll-sparse-max-bytes", 3000),
     _flag("replica-lazy-flush", "yes", aliases=("slave-lazy-flush",)),
-    _flag("rdbcompression", "yes"),
-    _flag("rdbchecksum", "yes", immutable=True),
     _flag("rdb-del-sync-files", "no"),
-    _flag("rdb-save-incremental-fsync", "yes"),
-    _flag("stop-writes-on-bgsave-error", "yes"),
     Option("appendfsync", Kind.ENUM, "everysec", choices=("everysec", "always", "no")),
     _text("appendfilename", "appendonly.aof", immutable=True),
     _text("appenddirname", "appendonlydir", immutable=True),

@@ -52,6 +52,44 @@ class Rate:
 
 
 @final
+class LoadProgress:
+    """How far loading a file has come; the counters stay when it is done."""
+
+    started_ms: i64
+    total: i64  # bytes of the files
+    loaded: i64
+    used_mem: i64  # that the file claims
+    keys_loaded: i64
+    keys_expired: i64
+
+    def __init__(self) -> None:
+        self.begin(0, 0)
+
+    def begin(self, now_ms: i64, total: i64) -> None:
+        """A file of so many bytes is about to be loaded."""
+        self.started_ms = now_ms
+        self.total = total
+        self.loaded = 0
+        self.used_mem = 0
+        self.keys_loaded = 0
+        self.keys_expired = 0
+
+    def fields(self, now_ms: i64) -> list[tuple[str, str]]:
+        """The fields of INFO persistence while a file is being loaded."""
+        share = float(self.loaded) / float(self.total) if self.total else 0.0
+        elapsed = (now_ms - self.started_ms) // 1000
+        left = int(float(elapsed) / share - float(elapsed)) if share and elapsed else 1
+        return [
+            ("loading_start_time", str(self.started_ms // 1000)),
+            ("loading_total_bytes", str(self.total)),
+            ("loading_rdb_used_mem", str(self.used_mem)),
+            ("loading_loaded_bytes", str(self.loaded)),
+            ("loading_loaded_perc", f"{share * 100:.2f}"),
+            ("loading_eta_seconds", str(left)),
+        ]
+
+
+@final
 class Stats:
     """One a process. Counters that only grow, until RESETSTAT."""
 
@@ -91,11 +129,14 @@ class Stats:
     misses_base: i64
     peak_memory: i64  # bytes, as Engine.used_memory counts them
     last_save_ms: i64  # of the dataset on disk; the start while there is none
+    rdb_saves: i64  # begun
+    load: "LoadProgress"
     run_id: str  # 40 hex digits, anew at each start
 
     def __init__(self, started_ms: i64, run_id: str = "0" * 40) -> None:
         self.started_ms = started_ms
         self.last_save_ms = started_ms
+        self.load = LoadProgress()
         self.run_id = run_id
         self.errors = {}
         self.ops = Rate()
@@ -128,6 +169,7 @@ class Stats:
         self.writes = 0
         self.output_limit_disconnections = 0
         self.query_limit_disconnections = 0
+        self.rdb_saves = 0
         self.sync_full = 0
         self.sync_partial_ok = 0
         self.sync_partial_err = 0

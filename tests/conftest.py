@@ -199,6 +199,7 @@ def node_process(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         folder.mkdir(exist_ok=True)
         unix = folder / "s"
         fixed = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--unixsocket", str(unix)]
+        fixed += [] if "--save" in directives else ["--save", ""]
         command = [sys.executable, "-m", "node", *fixed, *directives]
         servers.append(start_server(command, folder, port, unix))
         return servers[-1]

@@ -72,6 +72,18 @@ def digest_value(e: Engine, s: Session, args: list[bytes]) -> None:
         s.reply.simple((key_digest(s.store, key_slot(key), key) or ZERO).hex().encode())
 
 
+def reload(e: Engine, s: Session, args: list[bytes]) -> None:
+    """Save, empty and load again; [MERGE] [NOFLUSH] [NOSAVE] leave out what they say."""
+    words = {word.lower() for word in args[2:]}
+    if words - {b"merge", b"noflush", b"nosave"}:
+        raise CommandError(b"ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
+    if b"nosave" not in words and not e.rdb.save():
+        raise CommandError(b"ERR")
+    if e.rdb.reload(not words & {b"merge", b"noflush"}):
+        raise CommandError(b"ERR Error trying to load the RDB dump, check server logs.")
+    s.reply.ok()
+
+
 def populate(e: Engine, s: Session, args: list[bytes]) -> None:
     """Create string keys `prefix:0` and on; those that exist are left alone, and nothing is propagated."""
     count = integer_or_none(args[2])
@@ -193,6 +205,7 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Engine, Session, list[bytes]], None], 
     b"change-repl-id": (change_repl_id, 0, 0),
     b"digest": (digest, 0, 0),
     b"digest-value": (digest_value, 0, _MANY),
+    b"reload": (reload, 0, 3),
     b"populate": (populate, 1, 3),
     b"stringmatch-len": (stringmatch, 2, 2),
     b"protocol": (protocol, 1, 1),

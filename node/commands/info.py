@@ -160,17 +160,15 @@ def memory(e: Engine) -> Fields:
 
 
 def persistence(e: Engine) -> Fields:
-    """Loading and saving; a node without files on disk says so."""
+    """Loading and saving."""
+    loading = e.replication.loading
     return [
-        ("loading", _yes(e.replication.loading)),
+        ("loading", _yes(loading)),
         ("async_loading", "0"),
-        ("rdb_changes_since_last_save", str(e.dirty)),
-        ("rdb_bgsave_in_progress", "0"),
-        ("rdb_last_save_time", str(e.stats.last_save_ms // 1000)),
-        ("rdb_last_bgsave_status", "ok"),
-        ("rdb_last_bgsave_time_sec", "-1"),
-        ("rdb_current_bgsave_time_sec", "-1"),
-        ("rdb_saves", "0"),
+        *e.rdb.info(),
+        ("rdb_last_load_keys_expired", str(e.stats.load.keys_expired)),
+        ("rdb_last_load_keys_loaded", str(e.stats.load.keys_loaded)),
+        *(e.stats.load.fields(e.now_ms) if loading else []),
         ("aof_enabled", "0"),
         ("aof_rewrite_in_progress", "0"),
         ("aof_rewrite_scheduled", "0"),

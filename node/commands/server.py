@@ -99,11 +99,6 @@ def time(e: Engine, s: Session, args: list[bytes]) -> None:
     s.reply.bulks([b"%d" % seconds, b"%d" % rest])
 
 
-def lastsave(e: Engine, s: Session, args: list[bytes]) -> None:
-    """LASTSAVE."""
-    s.reply.integer(e.stats.last_save_ms // 1000)
-
-
 def role(e: Engine, s: Session, args: list[bytes]) -> None:
     """ROLE."""
     w = s.reply
@@ -140,8 +135,9 @@ def shutdown(e: Engine, s: Session, args: list[bytes]) -> None:
         e.shutdown_asked = False
         s.reply.ok()
         return
-    if b"save" in words and b"force" not in words:
-        raise CommandError(b"ERR Errors trying to SHUTDOWN. Check logs.")  # there is no snapshot on disk to write yet
+    wanted = True if b"save" in words else False if b"nosave" in words else None
+    if not e.rdb.before_end(wanted) and b"force" not in words:
+        raise CommandError(b"ERR Errors trying to SHUTDOWN. Check logs.")
     e.shutdown_asked = True
 
 
@@ -151,7 +147,6 @@ HANDLERS: dict[bytes, Handler] = {
     b"flushall": flushall,
     b"swapdb": swapdb,
     b"time": time,
-    b"lastsave": lastsave,
     b"role": role,
     b"shutdown": shutdown,
 }

@@ -168,7 +168,9 @@ class Snapshot:
             b"valkey-ver": VALKEY_VERSION.encode(), b"redis-bits": b"64", b"ctime": b"%d" % (e.now_ms // 1000),
             b"used-mem": b"%d" % e.used_memory(),
         }  # fmt: skip
-        field_times = any([store.inside_count() > 0 for store in self._stores])
+        field_times = False
+        for store in self._stores:
+            field_times = field_times or store.inside_count() > 0
         self._out.write(header({**fixed, b"aof-base": b"0", **fields}, field_times))
         for code in e.scripts.codes():
             self._out.append(FUNCTION2)

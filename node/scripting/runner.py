@@ -156,6 +156,8 @@ class Scripting(Scripts):
             if not s.primary_link:
                 if not replication.primary and replication.read_only:
                     return _READ_ONLY_REPLICA
+                if replication.primary and len(e.disk_refusal) > 0:
+                    return e.disk_refusal
                 wanted = e.settings.min_replicas_to_write
                 if replication.primary and wanted > 0 and replication.good_replicas < wanted:
                     return _NO_REPLICAS

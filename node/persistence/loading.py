@@ -1,0 +1,102 @@
+"""Loading an RDB file: at the start in slices, with clients answered LOADING; for DEBUG RELOAD at once.
+
+A file that can't be read stops the start: the reason with its offset, and what to do, are for whoever reads the log.
+Memory is that of the data: the file is read in pieces of a megabyte.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import structlog
+import trio
+
+from node.engine import Engine
+from node.rdb.decode import load
+from node.rdb.reader import RdbError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+SLICE: Final = 0.005  # seconds of loading before clients are answered
+KEYS_A_LOOK: Final = 16
+
+
+class LoadError(Exception):
+    """The file can't be loaded; the text tells why and what to do."""
+
+
+def _recipe(path: Path, reason: str) -> LoadError:
+    return LoadError(
+        f"{path} can't be loaded: {reason}. The file was left as it is. Look into it with `kvorum check {path}`, put a "
+        f"backup in its place, or move it away to start without its data (a replica then fetches them from its primary)"
+    )
+
+
+def _count(e: Engine) -> int:
+    return sum(int(store.count()) for store in e.stores)
+
+
+def _steps(e: Engine, file: BinaryIO) -> Iterator[None]:
+    """Load a file key by key, keeping the account of it."""
+    progress = e.stats.load
+    before = _count(e)
+    functions: list[bytes] = []
+    read = 0
+    for _ in load(file, e.stores, e.now_ms, e.replication.primary, functions):
+        read += 1
+        if read % KEYS_A_LOOK == 0:
+            progress.loaded = file.tell()
+            progress.keys_loaded = read
+            yield
+    e.scripts.adopt(functions)
+    progress.loaded = progress.total
+    progress.keys_loaded = _count(e) - before
+    progress.keys_expired = read - progress.keys_loaded
+
+
+def _set_loading(e: Engine, loading: bool) -> None:
+    e.replication.loading = loading
+    e.guard()
+
+
+async def load_rdb(e: Engine, path: Path) -> None:
+    """Load a file in slices; stops early when the process is asked to end. Raises LoadError."""
+    _set_loading(e, True)
+    try:
+        with path.open("rb") as file:
+            e.stats.load.begin(e.now_ms, os.fstat(file.fileno()).st_size)
+            until = trio.current_time() + SLICE
+            for _ in _steps(e, file):
+                if trio.current_time() > until:
+                    await trio.lowlevel.checkpoint()
+                    if e.shutdown_asked:
+                        return
+                    until = trio.current_time() + SLICE
+    except RdbError as error:
+        raise _recipe(path, str(error)) from None
+    except OSError as error:
+        raise _recipe(path, error.strerror or str(error)) from None
+    finally:
+        _set_loading(e, False)
+    progress = e.stats.load
+    log.info("loaded", path=str(path), keys=int(progress.keys_loaded), expired=int(progress.keys_expired))
+
+
+def load_now(e: Engine, path: Path, empty: bool) -> bytes:
+    """Load a file at once, into the emptied node or over what is there; the reason when that fails, else empty."""
+    if empty:
+        e.break_all_watches(-1)
+        for store in e.stores:
+            if e.snapshots.active:
+                e.snapshots.before_clear(store)
+            store.clear()
+    try:
+        with path.open("rb") as file:
+            e.stats.load.begin(e.now_ms, os.fstat(file.fileno()).st_size)
+            for _ in _steps(e, file):
+                pass
+    except (RdbError, OSError) as error:
+        log.error("the RDB file can't be loaded", path=str(path), reason=str(error))
+        return str(error).encode()
+    return b""
