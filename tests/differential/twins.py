@@ -123,7 +123,7 @@ def start_twins(folder: Path, *directives: str) -> Iterator[Twins]:
             bus = ["--cluster-port", str(find_free_port())] if "--cluster-enabled" in directives else []
             command = oracle_command(home, port, *allowed, *bus)
             if name == "node":
-                place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home)]
+                place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", ""]
                 command = [sys.executable, "-m", "node", *place, *allowed]
             servers.append(start_server(command, home, port))
         yield Twins(servers[0], servers[1])

@@ -206,6 +206,8 @@ def start_our_node(folder: Path, *directives: str) -> Server:
         "127.0.0.1",
         "--dir",
         str(place),
+        "--save",
+        "",
         *directives,
     ]
     return start_server(command, place, port)

@@ -19,7 +19,7 @@ ALICE = "user alice on #2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97b
 def node_command(port: int, home: Path, *directives: str, file: Path | None = None) -> list[str]:
     """A node in `home`."""
     named = [str(file)] if file else []
-    place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home)]
+    place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", ""]
     return [sys.executable, "-m", "node", *named, *place, *directives]
 
 

@@ -153,8 +153,9 @@ def test_output_limits(settings: Settings) -> None:
     [
         ("appendonly", "yes", "this node accepts only 'no' for appendonly"),
         ("appendonly", "maybe", "argument(s) must be one of the following: no, yes"),
-        ("save", "60 1", 'this node writes no snapshots by schedule: only "" is accepted'),
         ("save", "60", "Invalid save parameters"),
+        ("save", "60 -1", "Invalid save parameters"),
+        ("save", "0 1", "Invalid save parameters"),
         ("io-threads", "4", "this node accepts only 1 for io-threads"),
         ("repl-diskless-sync", "no", "this node accepts only 'yes' for repl-diskless-sync"),
         ("dir", "", "dir can't be empty"),
