@@ -33,7 +33,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"commands"},
         {"handlers", "dispatch"},
         {"persistence", "replication", "migration"},
-        {"clients", "server", "lifecycle", "__main__"},
+        {"clients", "server", "lifecycle", "check", "__main__"},
     ],
     "sentinel": [
         set(),

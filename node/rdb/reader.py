@@ -10,14 +10,28 @@ from node.rdb.opcodes import ENCODED, INT8, INT16, INT32, LENGTH_32, LENGTH_64, 
 
 CHUNK: Final = 1 << 20
 EXPANSION_MAX: Final = 1 << 29  # bytes of one compressed string when it is unpacked, as proto-max-bulk-len
+EXPANSION: Final = 88  # LZF's greatest: three bytes stand for up to 264
 
 
 class RdbError(Exception):
     """The bytes are no sound RDB; the text tells the offset and the reason."""
 
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(f"RDB, offset {offset}: {reason}")
+        self.offset = offset
+        self.reason = reason
+
 
 class PayloadError(RdbError):
     """A DUMP payload whose trailer (version, checksum) is wrong."""
+
+
+_MODULE_CHARACTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+def module_name(id: int) -> str:
+    """The name of a module's type: nine characters of six bits, above ten bits of its version."""
+    return "".join(_MODULE_CHARACTERS[(id >> (10 + 6 * n)) & 63] for n in range(8, -1, -1))
 
 
 @final
@@ -49,7 +63,7 @@ class Reader:
 
     def error(self, reason: str) -> RdbError:
         """The exception for something wrong just here."""
-        return RdbError(f"RDB, offset {self.offset()}: {reason}")
+        return RdbError(self.offset(), reason)
 
     def take(self, n: i64) -> bytes:
         """The next n bytes."""
@@ -146,7 +160,7 @@ class Reader:
             raise self.error(f"unknown string form {n}")
         packed = self.length()
         size = self.length()
-        if size > EXPANSION_MAX or size > packed * 300 + 64:  # LZF never shrinks by more than 264 to 1
+        if packed > self.left() or size > EXPANSION_MAX or size > packed * EXPANSION:
             raise self.error(f"a compressed string of {packed} bytes claims to hold {size}")
         try:
             data = lzf.decompress(self.take(packed), size)
@@ -159,6 +173,6 @@ class Reader:
     def count(self, least: i64) -> i64:
         """A number of elements that take at least `least` bytes each."""
         n = self.length()
-        if n * least > self.left():
+        if n > self.left() // least:
             raise self.error(f"{n} elements can't be in {self.left()} bytes")
         return n

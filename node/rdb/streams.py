@@ -5,7 +5,7 @@ entry, each entry's flags, fields and backward count, the counters, and that IDs
 """
 
 import struct
-from typing import Final
+from typing import Final, final
 
 from mypy_extensions import i64
 
@@ -23,38 +23,71 @@ _ID_BYTES: Final = 16
 _I64_MAX: Final = (1 << 63) - 1
 
 
-def read_stream(r: Reader, kind: i64) -> Stream:
-    """The stream after its type byte; raises RdbError, CorruptListpack."""
-    stream = Stream()
-    blocks: list[Block] = []
-    last = -1
-    for _ in range(r.count(_ID_BYTES + 2)):
+BLOCKS_A_STEP: Final = 16
+
+
+@final
+class StreamReader:
+    """A stream after its type byte, a few blocks at a step; raises RdbError, CorruptListpack."""
+
+    stream: Stream
+    _r: Reader
+    _kind: i64
+    _blocks: list[Block]
+    _last: int
+    _left: i64
+
+    def __init__(self, r: Reader, kind: i64) -> None:
+        self.stream = Stream()
+        self._r = r
+        self._kind = kind
+        self._blocks = []
+        self._last = -1
+        self._left = r.count(_ID_BYTES + 2)
+
+    def step(self) -> bool:
+        """Read on; True when the stream is complete."""
+        n: i64 = BLOCKS_A_STEP
+        while n > 0 and self._left > 0:
+            self._read_block()
+            self._left -= 1
+            n -= 1
+        if self._left > 0:
+            return False
+        self._read_accounts()
+        return True
+
+    def _read_block(self) -> None:
+        r = self._r
         key = r.string()
         if len(key) != _ID_BYTES:
             raise r.error("a stream's block has no ID")
         block = _block(int.from_bytes(key, "big"), r.string())
-        if block.master <= last:
+        if block.master <= self._last:
             raise r.error("a stream's blocks are not in order")
-        last = block.last
-        blocks.append(block)
-    stream.adopt(blocks)
-    if r.length64() != stream.length:
-        raise r.error("a stream's length is not the number of its entries")
-    stream.last_id = _id(r)
-    if stream.last_id < last:
-        raise r.error("a stream's last ID is lower than that of an entry")
-    if kind == STREAM:
-        stream.added = stream.length
-        stream.find_first()
-    else:
-        stream.first_id = _id(r)
-        stream.max_deleted = _id(r)
-        stream.added = _signed(r.length64())
-        if stream.length > 0 and stream.first_id != stream.edge(False):
+        self._last = block.last
+        self._blocks.append(block)
+
+    def _read_accounts(self) -> None:
+        r = self._r
+        stream = self.stream
+        stream.adopt(self._blocks)
+        if r.length64() != stream.length:
+            raise r.error("a stream's length is not the number of its entries")
+        stream.last_id = _id(r)
+        if stream.last_id < self._last:
+            raise r.error("a stream's last ID is lower than that of an entry")
+        if self._kind == STREAM:
+            stream.added = stream.length
             stream.find_first()
-    for _ in range(r.count(6)):
-        _read_group(r, kind, stream)
-    return stream
+        else:
+            stream.first_id = _id(r)
+            stream.max_deleted = _id(r)
+            stream.added = _signed(r.length64())
+            if stream.length > 0 and stream.first_id != stream.edge(False):
+                stream.find_first()
+        for _ in range(r.count(6)):
+            _read_group(r, self._kind, stream)
 
 
 def _id(r: Reader) -> int:

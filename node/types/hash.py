@@ -451,13 +451,20 @@ def hash_from_listpack(data: bytes) -> Hash:
 
     Raises CorruptListpack when there are no fields, one is there twice, or the last has no value.
     """
-    flat = listpack.decode(data)
     value = Hash()
     fields: dict[bytes, None] = {}
-    for field in flat[::2]:
-        fields[field] = None
-    if not flat or len(fields) * 2 != len(flat):
-        raise listpack.CorruptListpack("fields without values, twice, or none")
+    pos: i64 = listpack.FIRST
+    stop: i64 = listpack.end(data)
+    number: i64 = 0
+    while pos < stop:  # not decoded at once: what claims a million times the same field must not take memory
+        fields[listpack.at(data, pos)] = None
+        pos = listpack.skip(data, pos)
+        number += 1
+        if pos >= stop or len(fields) != number:
+            raise listpack.CorruptListpack("a field without value, or a field twice")
+        pos = listpack.skip(data, pos)
+    if number == 0:
+        raise listpack.CorruptListpack("no fields")
     value.packed = data
     if len(fields) > LIMITS.entries:
         value.unpack()

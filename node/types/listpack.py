@@ -422,6 +422,17 @@ def delete(lp: bytes, pos: i64, number: i64 = 1) -> bytes:
 # --- bytes from outside
 
 
+def _backlen_bytes(total: i64) -> i64:
+    """How many of the bytes of a whole entry are its length."""
+    if total <= 128:
+        return 1
+    if total < 16385:
+        return 2
+    if total < 2097154:
+        return 3
+    return 4 if total < 268435459 else 5
+
+
 def _entry_end(lp: bytes, pos: i64, stop: i64) -> i64:
     """The position after the entry at `pos`, every byte of it checked to lie before `stop`; raises CorruptListpack."""
     b: i64 = lp[pos]
@@ -432,7 +443,7 @@ def _entry_end(lp: bytes, pos: i64, stop: i64) -> i64:
     after: i64 = skip(lp, pos)
     if after > stop:
         raise CorruptListpack("element beyond the end")
-    if previous(lp, after) != pos:
+    if previous(lp, after) != pos or lp[after - _backlen_bytes(after - pos)] & 128:
         raise CorruptListpack("wrong backward length")
     return after
 
@@ -461,9 +472,50 @@ def validate(lp: bytes, max_elements: i64 = -1) -> i64:
     return n
 
 
+def _is_shortest(lp: bytes, pos: i64) -> bool:
+    """Whether the entry at `pos`, which is well-formed, is what `write_entry` makes of its value."""
+    b: i64 = lp[pos]
+    if b < 128:
+        return True
+    if b < 192:
+        return (b & 63) > 20 or not is_int(at(lp, pos))
+    if b < 224:
+        n = number_at(lp, pos)
+        return n < 0 or n > 127
+    if b < 240:
+        return value_length(lp, pos) >= 64
+    if b == 0xF0:
+        return (i64(read_i32_le(lp, pos + 1)) & 0xFFFFFFFF) >= 4096
+    n = number_at(lp, pos)
+    if b == 0xF1:
+        return n < -4096 or n > 4095
+    if b == 0xF2:
+        return n < -32768 or n > 32767
+    if b == 0xF3:
+        return n < -8388608 or n > 8388607
+    return n < -2147483648 or n > 2147483647
+
+
 def canonical(lp: bytes, max_elements: i64 = -1) -> bytes:
-    """The checked listpack, every element in its shortest encoding, as `find` needs it; raises CorruptListpack."""
-    validate(lp, max_elements)
-    items = decode(lp)
-    built = build(items)
-    return lp if built == lp else built
+    """The checked listpack, every element in its shortest encoding, as `find` needs it; raises CorruptListpack.
+
+    One that is so already, as all that Valkey writes are, is returned itself, and nothing is allocated for it.
+    """
+    number = validate(lp, max_elements)
+    pos: i64 = FIRST
+    stop: i64 = len(lp) - 1
+    while pos < stop and _is_shortest(lp, pos):
+        pos = skip(lp, pos)
+    if pos >= stop:
+        return lp if number >= COUNT_UNKNOWN or _states_count(lp) else wrap(lp[FIRST:stop], number)
+    w = BytesWriter()
+    pos = FIRST
+    while pos < stop:
+        write_entry(w, at(lp, pos))
+        pos = skip(lp, pos)
+    return wrap(w.getvalue(), number)
+
+
+def _states_count(lp: bytes) -> bool:
+    """Whether the header knows the number of elements."""
+    return lp[4] != 255 or lp[5] != 255

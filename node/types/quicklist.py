@@ -491,13 +491,24 @@ def from_nodes(nodes: list[tuple[bool, bytes]]) -> List:
     return made
 
 
-def from_items(items: list[bytes]) -> List:
-    """The list of these elements."""
+def growing() -> List:
+    """An empty list to be filled by `push_right` and then given to `grown`; it is a quicklist until then."""
     made = List()
     made._spread()
     made.packed = False
-    for item in items:
-        made.push_right(item)
+    return made
+
+
+def grown(made: List) -> List:
+    """The list from `growing`, now with the encoding that suits its size."""
     made._try_packing(1)
     made._gather()
     return made
+
+
+def from_items(items: list[bytes]) -> List:
+    """The list of these elements."""
+    made = growing()
+    for item in items:
+        made.push_right(item)
+    return grown(made)

@@ -293,9 +293,17 @@ def set_from_intset(data: bytes) -> Set:
 
 def set_from_listpack(data: bytes) -> Set:
     """The set of a listpack from outside, bytes already checked by `listpack.canonical`; raises CorruptListpack."""
-    members = listpack.decode(data)
-    if not members or len(set(members)) != len(members):
-        raise listpack.CorruptListpack("no members, or one twice")
+    members: dict[bytes, None] = {}
+    pos: i64 = listpack.FIRST
+    stop: i64 = listpack.end(data)
+    while pos < stop:  # not decoded at once: what claims a million times the same member must not take memory
+        before: i64 = len(members)
+        members[listpack.at(data, pos)] = None
+        if len(members) == before:
+            raise listpack.CorruptListpack("a member is there twice")
+        pos = listpack.skip(data, pos)
+    if not members:
+        raise listpack.CorruptListpack("no members")
     value = Set(LISTPACK)
     value.packed = data
     if len(members) > LIMITS.listpack_entries:

@@ -1,4 +1,4 @@
-"""The command `kvorum`: up, down, status, failover, info.
+"""The command `kvorum`: up, down, status, failover, check, info.
 
 Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments or blueprint, 3 nothing runs here.
 """
@@ -28,7 +28,7 @@ from cluster.agent.ports import PortError
 from cluster.agent.up import Observer, StartError
 from cluster.agent.up import up as run_agent
 from cluster.version import KVORUM_VERSION, VALKEY_VERSION
-from sentinel.cli import progress, show
+from sentinel.cli import check, progress, show
 
 FAILED: Final = 1
 WRONG: Final = 2
@@ -202,6 +202,17 @@ def failover(service: str, shard: str, timeout: float, home: Home) -> None:
     """Promote a replica of SHARD (its index or name) of SERVICE, and wait until it leads."""
     old, new, seconds = _run(status.failover, _running(home), service, shard, timeout)
     click.echo(f"{new} is the primary now, in the place of {old}; it took {seconds:.2f} s")
+
+
+@main.command("check")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def check_file(file: Path, as_json: bool) -> None:
+    """Tell what an RDB file holds, and where it breaks.
+
+    FILE may come from Kvorum, Redis or Valkey. Exit status 0 when it is sound, 1 when it is broken.
+    """
+    sys.exit(check.run(file, as_json))
 
 
 @main.command()
