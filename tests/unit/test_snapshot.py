@@ -1,4 +1,4 @@
-"""The snapshot iterator under writes: what it writes is the keyspace of the instant at which it began, to the last bit."""
+"""The snapshot iterator under writes: what it writes is the keyspace of the instant at which it began."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def test_expiry_and_eviction_leave_the_file_sound(tmp_path: Path) -> None:
 
 
 def test_a_step_writes_little_whatever_the_value() -> None:
-    """A giant is not copied or encoded at one go: each step gives some hundred kilobytes at most, the first write too."""
+    """A giant is not encoded at one go: each step gives some hundred kilobytes at most."""
     e = new_engine()
     c = Client(e)
     for start in range(0, 60_000, 5000):
