@@ -237,7 +237,7 @@ def test_a_disk_that_fails_is_told_and_the_old_file_stays(started: Callable[...,
     eventually(lambda: idle(client), node)
     assert client.info("persistence")["rdb_last_bgsave_status"] == "err"
     for words in (("SET", "a", "2"), ("PING",), ("EVAL", "return redis.call('set', KEYS[1], 'x')", 1, "a")):
-        with pytest.raises(redis.ResponseError, match="^MISCONF Valkey is configured to save RDB snapshots"):
+        with pytest.raises(redis.ResponseError, match=r"^MISCONF Valkey is configured to save RDB snapshots"):
             client.execute_command(*words)
     assert client.get("a") == b"1"
     with pytest.raises(redis.ResponseError, match="Errors trying to SHUTDOWN"):
@@ -245,7 +245,7 @@ def test_a_disk_that_fails_is_told_and_the_old_file_stays(started: Callable[...,
     client.config_set("stop-writes-on-bgsave-error", "no")
     client.set("a", "2")
     client.config_set("stop-writes-on-bgsave-error", "yes")
-    with pytest.raises(redis.ResponseError, match="^MISCONF"):
+    with pytest.raises(redis.ResponseError, match=r"^MISCONF"):
         client.set("a", "3")
     client.config_set("dir", str(folder))
     assert (folder / "dump.rdb").read_bytes() == before
@@ -444,7 +444,8 @@ def test_replies_are_those_of_valkey(started: Callable[..., Server], tmp_path: P
     """SAVE, BGSAVE and LASTSAVE answer what genuine Valkey answers."""
     requests = [
         b"SAVE", b"SAVE x", b"BGSAVE x", b"BGSAVE SCHEDULE x", b"BGSAVE CANCEL", b"MULTI", b"BGSAVE",
-        b"BGSAVE SCHEDULE", b"SAVE", b"EXEC", b"MULTI", b"BGSAVE", b"EXEC", b"BGSAVE CANCEL", b"BGSAVE CANCEL", b"LASTSAVE x",
+        b"BGSAVE SCHEDULE", b"SAVE", b"EXEC", b"MULTI", b"BGSAVE", b"EXEC", b"BGSAVE CANCEL", b"BGSAVE CANCEL",
+        b"LASTSAVE x",
         b"CONFIG SET save 1", b'CONFIG SET save "900 1 30 5"', b"CONFIG GET save", b'CONFIG SET save ""',
         b"CONFIG GET save", b"EVAL \"return redis.call('save')\" 0", b"EVAL \"return redis.call('bgsave')\" 0",
         b"BGSAVE",
