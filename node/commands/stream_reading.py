@@ -200,6 +200,10 @@ def xreadgroup(e: Engine, s: Session, args: list[bytes]) -> None:
         after.append(_after(args[i + request.number], request, stream))
         i += 1
     e.replace_with_nothing()
+    if request.number == 1 and (after[0] != ID_MAX or streams[0].last_valid_id() > groups[0].last_id):
+        s.reply.map(1) if s.reply.resp3 else s.reply.array(1)
+        _serve_groups(e, s, args, request, streams, groups, after)
+        return
     mark: i64 = len(s.reply.out)
     served = _serve_groups(e, s, args, request, streams, groups, after)
     if served == 0:

@@ -278,38 +278,37 @@ class Stream(Value):
             if block.last < start:
                 continue
             cursor = Cursor(block)
-            while cursor.next():
-                id = cursor.id
-                if id > end:
-                    return
-                if id >= start and not cursor.flags & DELETED:
+            bounded = block.last > end
+            more = cursor.skip_below(start) if block.master < start else cursor.next()
+            while more:
+                if not cursor.flags & DELETED:
+                    id = cursor.id()
+                    if bounded and id > end:
+                        return
                     ids.append(id)
                     entries.append(cursor.pairs())
                     if limit > 0 and len(ids) >= limit:
                         return
+                more = cursor.next()
 
     def collect_reverse(self, start: int, end: int, limit: i64, ids: list[int], entries: list[list[bytes]]) -> None:
         """As `collect`, from end down to start."""
         self.settle()
         at: i64 = bisect_right(self.masters, end) - 1
         while at >= 0 and self.blocks[at].last >= start:
-            found: list[int] = []
-            values: list[list[bytes]] = []
             cursor = Cursor(self.blocks[at])
-            while cursor.next():
-                id = cursor.id
+            while cursor.previous():
+                if cursor.flags & DELETED:
+                    continue
+                id = cursor.id()
+                if id < start:
+                    return
                 if id > end:
-                    break
-                if id >= start and not cursor.flags & DELETED:
-                    found.append(id)
-                    values.append(cursor.pairs())
-            i: i64 = len(found) - 1
-            while i >= 0:
-                ids.append(found[i])
-                entries.append(values[i])
+                    continue
+                ids.append(id)
+                entries.append(cursor.pairs())
                 if limit > 0 and len(ids) >= limit:
                     return
-                i -= 1
             at -= 1
 
     def last_valid_id(self) -> int:
@@ -332,7 +331,7 @@ class Stream(Value):
             cursor = Cursor(block)
             while cursor.next():
                 if not cursor.flags & DELETED:
-                    return cursor.id
+                    return cursor.id()
         return ID_MAX
 
     # --- removing
@@ -430,7 +429,7 @@ class Stream(Value):
         places: list[int] = []
         cursor = Cursor(block)
         while number != 0 and cursor.next():
-            if number < 0 and cursor.id >= lowest:
+            if number < 0 and cursor.id() >= lowest:
                 break
             if not cursor.flags & DELETED:
                 places.append(cursor.at)
