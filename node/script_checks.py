@@ -26,7 +26,9 @@ _STALE: Final = b"ERR Can not execute the command on a stale replica"
 _NO_WRITES: Final = b"ERR Write commands are not allowed from read-only scripts."
 _CROSS_SLOT: Final = b"ERR Script attempted to access keys that do not hash to the same slot"
 _DOWN: Final = b"CLUSTERDOWN Script attempted to execute a command while the cluster is down"
-_DOWN_READ_ONLY: Final = b"CLUSTERDOWN Script attempted to execute a write command while the cluster is down and readonly"
+_DOWN_READ_ONLY: Final = (
+    b"CLUSTERDOWN Script attempted to execute a write command while the cluster is down and readonly"
+)
 _NOT_LOCAL: Final = b"ERR Script attempted to access a non local key in a cluster node"
 
 
@@ -58,7 +60,7 @@ def refusal(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | N
 
 
 def _refused_by_gate(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
-    """In cluster mode: keys of one slot, served here, and the same one in all of the script unless it says otherwise."""
+    """In cluster mode: keys of one slot, served here, and of the same one in all of the script unless it may cross."""
     scripts = e.scripts
     try:
         positions = key_positions(entry.command, args)

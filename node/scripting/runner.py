@@ -1,8 +1,9 @@
 """Runs scripts and functions: what is true while one of them runs, how long it may, and what is answered.
 
-A script that runs longer than `busy-reply-threshold` makes the node busy: the count hook of Lua, which comes every hundred
-thousand instructions, runs a turn of the node's loop in which everything but a few commands is answered BUSY, and what it
-returns ends the script once somebody has asked for that. The clock that scripts see stands still all the while.
+A script that runs longer than `busy-reply-threshold` makes the node busy: the count hook of Lua, which comes every
+hundred thousand instructions, runs a turn of the node's loop in which everything but a few commands is answered BUSY,
+and what it returns ends the script once somebody has asked for that. The clock that scripts see stands still all the
+while.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from node.errors import CommandError
 from node.memory import make_room
 from node.ports import Scripts
 from node.scripting.cache import Cache, Script
+from node.scripting.functions import Function, Library
 from node.scripting.host import Host
-from node.scripting.libraries import Function, Libraries
+from node.scripting.libraries import Libraries
 from node.scripting.shebang import ALLOW_OOM, ALLOW_STALE, COMPATIBLE, NO_CLUSTER, NO_WRITES
 from node.scripting.values import truncated
 from node.scripting.vm import Vm
@@ -98,7 +100,7 @@ class Scripting(Scripts):
 
     def load_library(self, code: bytes, replace: bool) -> bytes:
         """FUNCTION LOAD; returns the library's name. Raises CommandError."""
-        library = self._timed(lambda vm: self.libraries.parse(vm, self.registered, code, replace))
+        library: Library = self._timed(lambda vm: self.libraries.parse(vm, self.registered, code, replace))
         self.libraries.add(library)
         return library.name
 
