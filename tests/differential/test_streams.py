@@ -203,6 +203,18 @@ def await_blocked(session: Session, number: int) -> None:
             blocked = int(link.ask([b"info", b"clients"]).split(b"blocked_clients:")[1].split(b"\r\n")[0])
 
 
+def test_digests_are_those_of_valkey(servers: Twins) -> None:
+    """DEBUG DIGEST-VALUE and DIGEST count the entries of a stream, not its groups."""
+    session = Session(servers)
+    try:
+        session.run([command(line) for line in (
+            "flushall", "xadd k 1-5 a 1 b 2", "xadd k 2-7 a 1 c xx", "xadd k 3 a 1", "xdel k 2-7", "xgroup create k g 0",
+            "debug digest-value k none", "debug digest", "copy k j", "debug digest", "type j", "scan 0 type stream",
+        )])  # fmt: skip
+    finally:
+        session.close()
+
+
 def test_inside_a_transaction_nothing_waits(servers: Twins) -> None:
     """XREAD and XREADGROUP in EXEC answer null at once."""
     session = Session(servers)
