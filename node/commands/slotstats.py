@@ -5,7 +5,7 @@ from cluster.topology import to_json
 from node.commands.clusterscan import DISABLED, slot_number
 from node.commands.reading import integer_or_none
 from node.engine import Engine, Handler
-from node.errors import NOT_AN_INTEGER, SYNTAX, CommandError
+from node.errors import SYNTAX, CommandError
 from node.session import Session
 from node.slotstats import METRICS
 
@@ -75,9 +75,7 @@ def _order(args: list[bytes]) -> tuple[int, bool]:
         word = args[i].lower()
         if word == b"limit" and i + 1 < len(args):
             number = integer_or_none(args[i + 1])
-            if number is None:
-                raise CommandError(NOT_AN_INTEGER)
-            if not 1 <= number <= SLOTS:
+            if number is None or not 1 <= number <= SLOTS:
                 raise CommandError(_LIMIT)
             if limited:
                 raise CommandError(_TWICE)
@@ -102,7 +100,7 @@ def flush_slot(e: Engine, s: Session, args: list[bytes]) -> None:
         raise CommandError(SYNTAX)
     store = e.stores[0]
     for key in store.keys_in(slot, store.count(slot)):
-        store.delete(slot, key)
+        store.discard(slot, key)
         e.dirty += 1
         if e.keys_observed:
             e.tell_observers(0, key)
