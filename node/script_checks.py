@@ -42,6 +42,8 @@ def refusal(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | N
     replication = e.replication
     if replication.stale_refused and not entry.stale and not obeyed:
         return _STALE
+    if scripts.oom and entry.denyoom and not scripts.wrote and not scripts.flags & ALLOW_OOM and not obeyed:
+        return OUT_OF_MEMORY
     if scripts.read_only and (entry.write or entry.may_replicate):
         return _NO_WRITES
     if entry.write and not scripts.wrote and not obeyed:
@@ -50,8 +52,6 @@ def refusal(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | N
         wanted = e.settings.min_replicas_to_write
         if replication.primary and wanted > 0 and replication.good_replicas < wanted:
             return NO_REPLICAS
-    if scripts.oom and entry.denyoom and not scripts.wrote and not scripts.flags & ALLOW_OOM and not obeyed:
-        return OUT_OF_MEMORY
     if entry.write:
         scripts.wrote = True
     if e.gate.active and entry.keyed and not obeyed:

@@ -154,7 +154,7 @@ def _look_at_clients(e: Engine) -> None:
             conn.close()
         elif timeout_ms and _may_time_out(session) and e.now_ms - session.last_ms > timeout_ms:
             conn.close()
-    e.other_memory = buffers
+    e.other_memory = buffers + e.scripts.memory().counted()
     if e.settings.maxmemory_clients != 0:
         recount(e)
 

@@ -25,6 +25,7 @@ class Vm:
     _load: Function
     _used: Function
     _runtime: Any
+    fixed: int  # bytes that it took before it held a script
 
     def __init__(self, host: Host, for_functions: bool) -> None:
         runtime = new_runtime()
@@ -33,6 +34,7 @@ class Vm:
         self._used = runtime.get_memory_used
         parts = close_sandbox(runtime, host.callables(), for_functions)
         self._compile, self._enter, self._stage, self._renew, self._load = parts
+        self.fixed = self.memory()
 
     def memory(self) -> int:
         """Bytes that the runtime holds."""
