@@ -92,7 +92,7 @@ def test_deep_replies(twins: Twins) -> None:
 
 
 def test_scripts_of_eval_leave_the_cache(twins: Twins) -> None:
-    """Of the scripts that came by EVAL the last 500 stay; one that was loaded, or used again, is not the first to go."""
+    """Of the scripts that came by EVAL the last 500 stay; what was loaded, or used again, does not go first."""
     twin = twins.client()
     twin.both("SCRIPT", "FLUSH")
     first = "f1a7b5dfa2a3ef1a7a3ac1dc0b2d7ec7bd7a2a0f"
