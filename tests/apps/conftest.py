@@ -24,7 +24,7 @@ from tests.conftest import ROOT, Server, find_free_port
 from tests.system.test_up import start
 
 APPS = Path(__file__).parent
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 BLUEPRINT = """\
 services:
@@ -76,8 +76,7 @@ def url(service: Service, request: pytest.FixtureRequest) -> str:
     return found
 
 
-@pytest.fixture(scope="session")
-def javascript() -> Path:
+def install_javascript() -> Path:
     """The folder of the JavaScript applications, with their packages installed; skips when they cannot be."""
     folder = APPS / "js"
     if shutil.which("node") is None or shutil.which("npm") is None:
@@ -89,6 +88,12 @@ def javascript() -> Path:
         if done.returncode:
             pytest.skip(f"npm could not install the applications: {done.stderr.strip()[-300:]}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def javascript() -> Path:
+    """The same, once."""
+    return install_javascript()
 
 
 def run(command: list[str], cwd: Path = ROOT, **environment: str) -> str:
