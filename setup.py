@@ -76,6 +76,7 @@ COMPILED = [
     "node/timing.py",
     "node/tracking.py",
     "node/tuning.py",
+    "node/upkeep.py",
     "node/types/fieldtimes.py",
     "node/types/geohash.py",
     "node/types/hash.py",
