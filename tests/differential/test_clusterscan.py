@@ -28,11 +28,13 @@ STARTS = "clusterscan 0;clusterscan 0 slot 5;clusterscan 0 slot 12706;clustersca
 STATS_ERRORS = (
     "cluster slot-stats;cluster slot-stats foo 1;cluster slot-stats slotsrange 1;cluster slot-stats slotsrange 1 2 3;"
     "cluster slot-stats slotsrange 5 1;cluster slot-stats slotsrange a 1;cluster slot-stats slotsrange 0 16384;"
-    "cluster slot-stats orderby foo;cluster slot-stats orderby memory-bytes;cluster slot-stats orderby key-count limit 0;"
+    "cluster slot-stats orderby foo;cluster slot-stats orderby memory-bytes;"
+    "cluster slot-stats orderby key-count limit 0;"
     "cluster slot-stats orderby key-count limit 99999;cluster slot-stats orderby key-count limit x;"
     "cluster slot-stats orderby key-count desc asc;cluster slot-stats orderby key-count limit 1 limit 2;"
-    "cluster slot-stats orderby key-count foo;cluster slot-stats orderby cpu-usec;config get cluster-slot-stats-enabled;"
-    "cluster flushslot;cluster flushslot x;cluster flushslot 99999;cluster flushslot 5 foo;cluster flushslot 5 sync async"
+    "cluster slot-stats orderby key-count foo;config get cluster-slot-stats-enabled;"
+    "cluster flushslot;cluster flushslot x;cluster flushslot 99999;cluster flushslot 5 foo;"
+    "cluster flushslot 5 sync async"
 )
 
 
