@@ -10,6 +10,7 @@ from node.session import Session
 from node.slotstats import METRICS
 
 _LIMIT = b"ERR Limit has to lie in between 1 and 16384 (maximum number of slots)."
+_ARGUMENTS = b"ERR unknown subcommand or wrong number of arguments for '%b'. Try CLUSTER HELP."
 _TWICE = b"ERR Multiple filters of the same type are disallowed."
 
 
@@ -48,9 +49,7 @@ def slot_stats(e: Engine, s: Session, args: list[bytes]) -> None:
     elif how == b"orderby" and len(args) >= 4:
         _ordered(e, s, args)
     else:
-        raise CommandError(
-            b"ERR unknown subcommand or wrong number of arguments for '%b'. Try CLUSTER HELP." % args[1]
-        )
+        raise CommandError(_ARGUMENTS % args[1])
 
 
 def _ordered(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -95,8 +94,10 @@ def flush_slot(e: Engine, s: Session, args: list[bytes]) -> None:
     """CLUSTER FLUSHSLOT slot [ASYNC|SYNC]: remove the keys of a slot; replicas get a DEL for each."""
     if not e.gate.active:
         raise CommandError(DISABLED)
+    if len(args) > 4:
+        raise CommandError(_ARGUMENTS % args[1])
     slot = slot_number(args[2])
-    if len(args) > 4 or (len(args) == 4 and args[3].lower() not in (b"async", b"sync")):
+    if len(args) == 4 and args[3].lower() not in (b"async", b"sync"):
         raise CommandError(SYNTAX)
     store = e.stores[0]
     for key in store.keys_in(slot, store.count(slot)):
