@@ -14,7 +14,7 @@ from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from node.eviction import LFU_START, LRU, NO_CLOCK, lfu_decayed, lfu_hit
-from node.expire import Inside, Wheel
+from node.expire import Inside, Renewal, Wheel
 from node.keyspace import DONE, MISSING, NOT_AN_INTEGER, OVERFLOW, WRONG_TYPE, Expired, Store, Value
 from node.numbers import add_overflows, is_int, to_int
 from node.reaper import Reaper
@@ -79,6 +79,7 @@ class PlainStore(Store):
     clocks: SlotMap
     raws: dict[bytes, bool]  # strings grown in place (True), and those that only look like an int (False)
     wheel: Wheel
+    renewal: Renewal | None  # of the wheel, while one is being made
     inside: Inside
     dead: Reaper
     used: i64
@@ -96,6 +97,7 @@ class PlainStore(Store):
         self.clocks = SlotMap()
         self.raws = {}
         self.wheel = Wheel()
+        self.renewal = None
         self.inside = Inside()
         self.dead = Reaper()
         self.used = 0
@@ -251,6 +253,7 @@ class PlainStore(Store):
             if old is value:
                 return
             cost -= value_cost(old)
+            self.dead.bury(old)
             self.raws.pop(key, None)
         home = self.data.home(slot, key)
         new = key not in home
@@ -349,19 +352,24 @@ class PlainStore(Store):
             self.used += _EXPIRY_BYTES + bytes_cost(len(key))
         if old == 0 or at_ms < old:
             self.wheel.add(slot, key, at_ms)
-            if self.wheel.size > self.expiry.total * 2 + 1024:
-                self._rebuild_wheel()
+            if self.renewal is not None or self.wheel.size > self.expiry.total * 2 + 1024:
+                self._renew_wheel(slot, key, at_ms)
 
     def _forget_expiry(self, slot: i64, key: bytes) -> None:
         if self.expiry.pop(slot, key) is not None:
             self.used -= _EXPIRY_BYTES + bytes_cost(len(key))
 
-    def _rebuild_wheel(self) -> None:
-        """Drop the entries of keys that no longer expire or do so later; each write pays a constant part of this."""
-        self.wheel = Wheel()
-        for slot in self.expiry.occupied_slots():
-            for key in self.expiry.keys(slot, -1):
-                self.wheel.add(slot, key, self._expiry_of(slot, key))
+    def _renew_wheel(self, slot: i64, key: bytes, at_ms: i64) -> None:
+        """Drop the entries of keys that no longer expire or do so later; each write does a small part of this."""
+        renewal = self.renewal
+        if renewal is None:
+            renewal = Renewal()
+            self.renewal = renewal
+        renewal.wheel.add(slot, key, at_ms)
+        if renewal.step(self.expiry):
+            self.dead.bury_wheel(self.wheel)
+            self.wheel = renewal.wheel
+            self.renewal = None
 
     def expire_at(self, slot: i64, key: bytes) -> i64:
         if self.peek(slot, key) is None:
@@ -559,6 +567,7 @@ class PlainStore(Store):
         self.clocks = SlotMap()
         self.raws = {}
         self.wheel = Wheel()
+        self.renewal = None
         self.inside = Inside()
         self.slot_clocks = _NO_CLOCKS
         self.used = 0

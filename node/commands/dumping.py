@@ -38,7 +38,7 @@ def restore_command(e: Engine, s: Session, args: list[bytes]) -> None:
         raise CommandError(b"ERR DUMP payload version or checksum are wrong") from None
     except RdbError:
         raise CommandError(b"ERR Bad data format") from None
-    existed = s.store.delete(e.slot, key) if replace else False
+    existed = s.store.discard(e.slot, key) if replace else False
     expire_at: i64 = ttl if absolute or ttl == 0 else e.now_ms + ttl
     if 0 < expire_at <= e.now_ms and e.replication.primary:
         if existed:

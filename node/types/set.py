@@ -231,6 +231,14 @@ class Set(Value):
             i += 1
         return out
 
+    def portions(self) -> i64:
+        """How many portions the members come in: parts of a table, else one."""
+        return len(self.table.parts) if self.kind == TABLE else 1
+
+    def portion(self, i: i64) -> list[bytes]:
+        """The members of one portion, for those who may not need them all; in the order of `members`."""
+        return list(self.table.parts[i]) if self.kind == TABLE else self.members()
+
     def scan(self, cursor: i64, want: i64, out: list[bytes]) -> i64:
         """Append the members of one SSCAN step (packed: all of them); returns the next cursor, 0 at the end."""
         if self.kind == TABLE:
