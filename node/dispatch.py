@@ -544,6 +544,7 @@ class Dispatcher(Executor):
         unsent = journal.active and not e.scripts.targets & REPLICAS
         if unsent:
             journal.active = False
+        self._clock = wall_time()  # what Lua did since the last command is not this one's time
         self.invoke(session, entry, args, b"", -1, 0)
         if unsent:
             journal.active = True
