@@ -224,7 +224,7 @@ def hgetex(e: Engine, s: Session, args: list[bytes]) -> None:
     options = FieldOptions(args, at, False)
     _check_number(args, at + 1, 1)
     key = args[1]
-    value = hash_to_write(e, s, key)
+    value = hash_at(e, s, key)
     options.settle(e, b"hgetex")
     fields = args[at + 2 :]
     before: i64 = 0 if value is None else value.used_bytes()

@@ -105,6 +105,7 @@ def smove(e: Engine, s: Session, args: list[bytes]) -> None:
     to_slot = key_slot(destination)
     value = s.store.get(from_slot, source)
     if value is None:
+        s.store.peek(to_slot, destination)  # it may have expired: then it goes now
         s.reply.integer(0)
         return
     target = _set_to_write(s, to_slot, destination)

@@ -13,7 +13,7 @@ from node.commands.stream_common import (
     strict_id,
     write_entries,
 )
-from node.engine import Engine, Handler
+from node.engine import NOTIFY_KEY_MISS, Engine, Handler
 from node.errors import SYNTAX, CommandError
 from node.numbers import I64_MAX, is_int, to_int
 from node.session import Session
@@ -142,6 +142,8 @@ def xread(e: Engine, s: Session, args: list[bytes]) -> None:
     i = 0
     while i < request.number:
         stream = streams[i]
+        if stream is None:
+            e.notify(NOTIFY_KEY_MISS, b"keymiss", args[request.first + i], s.dbid)  # looked up once more, as in Valkey
         if stream is not None and stream.length > 0 and stream.last_valid_id() > after[i]:
             served += 1
         i += 1

@@ -1,4 +1,4 @@
-"""Expiry and eviction in slices, by a clock that the test moves: nobody waits longer than a slice, however much is due."""
+"""Expiry and eviction in slices, by a clock that the test moves: nobody waits longer, however much is due."""
 
 from __future__ import annotations
 
