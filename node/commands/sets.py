@@ -12,7 +12,7 @@ from node.engine import NOTIFY_GENERIC, NOTIFY_SET, Engine, Handler
 from node.errors import SYNTAX, CommandError, WrongTypeError
 from node.numbers import is_int, to_int
 from node.session import Session
-from node.types.set import INTSET, TABLE, Set, new_set
+from node.types.set import INTSET, TABLE, Set, new_set, stays_table
 
 MUST_BE_POSITIVE: Final = b"ERR value is out of range, must be positive"
 _POP_REST: Final = 5  # SPOP that leaves a fifth of what it takes builds the rest anew: the encoding may change
@@ -305,8 +305,15 @@ def _in_all(sets: list[Set], member: bytes) -> bool:
 
 
 def _union(sets: list[Set | None], result: Set) -> Set:
+    """Add all members of the sets to an empty one; a large one among them is not added but copied, in no time."""
+    largest: Set | None = None
     for one in sets:
-        if one is not None:
+        if one is not None and stays_table(one) and (largest is None or one.count() > largest.count()):
+            largest = one
+    if largest is not None:
+        result = largest.copy()
+    for one in sets:
+        if one is not None and one is not largest:
             for member in one.members():
                 result.add(member)
     return result
@@ -336,9 +343,12 @@ def _difference(sets: list[Set | None]) -> Set:
 
 
 def _subtracted(first: Set, others: list[Set], result: Set) -> Set:
-    """Take all members of the other sets out of a copy of the first, which begins as the result of any other way."""
-    for member in first.members():
-        result.add(member)
+    """Take all members of the other sets out of a copy of the first, which is encoded as if made member by member."""
+    if stays_table(first):
+        result = first.copy()
+    else:
+        for member in first.members():
+            result.add(member)
     for one in others:
         for member in one.members():
             result.remove(member)

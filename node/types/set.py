@@ -279,6 +279,12 @@ class Set(Value):
 _NO_TABLE: Final = ScanDict()  # what sets without a table point to; nothing is ever put into it
 
 
+def stays_table(value: Set) -> bool:
+    """Whether a set is a table, and would become one again whatever way its members were added."""
+    number = value.count()
+    return value.kind == TABLE and number > LIMITS.intset_entries and number > LIMITS.listpack_entries
+
+
 def new_set(first: bytes, number: i64) -> Set:
     """The empty set into which `number` members, beginning with `first`, are about to be added."""
     if is_int(first) and number <= LIMITS.intset_entries:

@@ -35,6 +35,20 @@ def test_members_come_in_small_portions() -> None:
     assert sorted(member for portion in portions for member in portion) == sorted(value.members())
 
 
+def test_a_union_with_a_giant_shares_its_parts() -> None:
+    """What is stored from a large set is a copy that shares all parts but those that were changed; neither disturbs the
+    other.
+    """
+    large = big_set()
+    union = large.copy()
+    union.add(b"new")
+    shared = sum(a is b for a, b in zip(large.table.parts, union.table.parts, strict=True))
+    assert shared == large.portions() - 1
+    large.remove(b"member:7")
+    assert (large.count(), union.count()) == (MANY - 1, MANY + 1)
+    assert union.has(b"member:7") and not large.has(b"new")
+
+
 def test_a_pick_of_a_few_visits_no_others() -> None:
     """A few members are picked by chance from parts, each once, with their scores; more than there are is all."""
     value = big_zset()
