@@ -280,7 +280,9 @@ def _deliver(
     stream.collect(group.last_id + 1, ID_MAX, request.count, ids, entries)
     write_entries(s.reply, ids, entries)
     for id in ids:
-        if group.entries_read != UNKNOWN_READ and not stream.has_tombstones_after(group.last_id):
+        # The count holds on while nothing ahead was deleted and what was read is not all trimmed away.
+        counted = group.entries_read != UNKNOWN_READ and group.last_id >= stream.first_id
+        if counted and not stream.has_tombstones_after(group.last_id):
             group.entries_read = wrapped(int(group.entries_read) + 1)
         elif stream.added > 0:
             group.entries_read = stream.estimate_read(id)
