@@ -64,6 +64,9 @@ class Stream(Value):
     _fields: list[bytes]  # the last block's
     _ms: int  # the last block's master, in two parts
     _seq: int
+    _nodes: i64  # of the tree when it had `_tree` blocks, the last of which was `_tree_last`
+    _tree: i64
+    _tree_last: int
 
     def __init__(self) -> None:
         self.blocks = []
@@ -80,6 +83,9 @@ class Stream(Value):
         self._fields = []
         self._ms = 0
         self._seq = 0
+        self._nodes = 1
+        self._tree = 0
+        self._tree_last = 0
 
     def type_name(self) -> bytes:
         """What TYPE answers."""
@@ -472,6 +478,19 @@ class Stream(Value):
             if id == self.first_id:
                 return wrapped(int(self.added) - int(self.length) + 1)
         return UNKNOWN_READ
+
+    def tree_nodes(self) -> i64:
+        """The nodes of Valkey's radix tree of the blocks, counted anew when blocks came or went.
+
+        Blocks come at the end alone, with higher IDs: their number and the last ID tell whether one did.
+        """
+        n: i64 = len(self.masters)
+        last = self.masters[n - 1] if n > 0 else 0
+        if n != self._tree or last != self._tree_last:
+            self._nodes = radix_nodes(self.masters)
+            self._tree = n
+            self._tree_last = last
+        return self._nodes
 
     # --- loading
 

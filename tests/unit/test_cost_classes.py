@@ -11,6 +11,7 @@ from node.slotmap import SlotMap
 from node.store import PlainStore
 from node.types.quicklist import List, from_items
 from node.types.set import Set, set_from_members
+from node.types.stream import Stream, radix_nodes
 from node.types.zset import ZSet, from_scores
 
 MANY = 20_000
@@ -155,3 +156,17 @@ def test_what_is_replaced_is_freed_in_slices() -> None:
         while store.reap(8):
             slices += 1
         assert slices > 0
+
+
+def test_the_tree_of_a_stream_is_counted_when_it_changed() -> None:
+    """The remembered number of nodes is that of the blocks, whichever blocks came and went between two questions."""
+    rng = random.Random(3)
+    value = Stream()
+    for id in range(1, 6000):
+        value.append(id << 64, [b"f", b"x" * 300], 0)
+        if rng.random() < 0.3:
+            value.delete(rng.randrange(1, id + 1) << 64)
+        if rng.random() < 0.02:
+            value.trim_length(rng.randrange(1, 3000), True, 0)
+        if rng.random() < 0.2:
+            assert value.tree_nodes() == radix_nodes(value.masters)
