@@ -84,10 +84,10 @@ def test_a_slice_of_expiry_is_bounded(effort: int) -> None:
 
 
 def test_more_effort_is_longer_slices_and_a_greater_share() -> None:
-    """A quarter of the time at effort 1, 43 % at effort 10."""
+    """Half of the time at effort 1, 95 % at effort 10."""
     assert slice_seconds(1) == pytest.approx(0.001)
     assert slice_seconds(10) == pytest.approx(0.00325)
-    for effort, share in ((1, 0.25), (10, 0.43)):
+    for effort, share in ((1, 0.5), (10, 0.95)):
         assert 1 / (1 + pause_seconds(effort, 1.0)) == pytest.approx(share)
 
 
