@@ -562,6 +562,7 @@ class PlainStore(Store):
                 self._remove(slot, key)
             return
         self.dead.bury_tables(self.data, [self.expiry, self.clocks], self.wheel)
+        self.dead.bury_wheel(self.inside.wheel)
         self.data = SlotMap()
         self.expiry = SlotMap()
         self.clocks = SlotMap()
