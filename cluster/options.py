@@ -158,7 +158,9 @@ class Options:
         return b" ".join(self._values[row.name])
 
     def match(self, patterns: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
-        """Names and values for glob patterns in any case, each once, sorted; an exact name is answered as it was written."""
+        """Names and values for glob patterns in any case, each once, sorted by name; an exact name is answered as it
+        was written.
+        """
         found: dict[str, tuple[bytes, bytes]] = {}
         for pattern in patterns:
             if not any(c in pattern for c in b"[*?"):

@@ -75,7 +75,7 @@ def _stream_digest(digest: bytes, value: Stream) -> bytes:
     entries: list[list[bytes]] = []
     value.collect(0, ID_MAX, 0, ids, entries)
     for i in range(len(ids)):
-        digest = mix(digest, format_id(ids[i]))
+        digest = mix(digest, format_id(ids[i]).replace(b"-", b"."))
         for item in entries[i]:
             digest = mix(digest, item)
     return digest

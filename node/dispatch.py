@@ -516,15 +516,14 @@ class Dispatcher(Executor):
         entry = self.table.get(args[0])
         if entry is None or entry.container:
             entry = self.find(args)
-        refused: bytes | None = None
         if entry is None:
-            refused = unknown(self.table, args) if args[0].lower() in self.table else UNKNOWN_IN_SCRIPT
-            e.stats.count_error(refused)
-            return refused
+            text = unknown(self.table, args) if args[0].lower() in self.table else UNKNOWN_IN_SCRIPT
+            e.stats.count_error(text)
+            return text
         count: i64 = len(args)
         arity = entry.arity
         if (arity > 0 and count != arity) or count < -arity:
-            refused = WRONG_ARGUMENTS_IN_SCRIPT
+            refused: bytes | None = WRONG_ARGUMENTS_IN_SCRIPT
         else:
             if session.user.restricted and not entry.noscript:
                 refused = refused_by_acl(e, session, entry.command, args)
@@ -544,6 +543,7 @@ class Dispatcher(Executor):
         unsent = journal.active and not e.scripts.targets & REPLICAS
         if unsent:
             journal.active = False
+        self._clock = wall_time()  # what Lua did since the last command is not this one's time
         self.invoke(session, entry, args, b"", -1, 0)
         if unsent:
             journal.active = True

@@ -221,10 +221,12 @@ class Engine:
             self.notify(kind, event, key, dbid)
 
     def notify(self, kind: i64, event: bytes, key: bytes, dbid: i64) -> None:
-        """Publish a keyspace event if its class is switched on."""
+        """Publish a keyspace event if its class is switched on; after those of keys that were found expired before."""
         mask = self.notify_mask
         if not mask & kind:
             return
+        if kind != NOTIFY_EXPIRED and len(self.stores[dbid].expired) > 0:
+            self.propagate_expired()
         if mask & NOTIFY_KEYSPACE:
             self.publish(b"__keyspace@%d__:%b" % (dbid, key), event)
         if mask & NOTIFY_KEYEVENT:

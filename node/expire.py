@@ -6,11 +6,12 @@ and arms it again when it is not.
 """
 
 from heapq import heappop, heappush
-from typing import Final, final
+from typing import Final, cast, final
 
 from mypy_extensions import i64, mypyc_attr
 
 from cluster.slots import key_slot
+from node.slotmap import SlotMap
 
 _TICK_BITS: Final = 7  # 128 ms: a key is removed at most that long after its time, when the cron keeps up
 
@@ -67,6 +68,38 @@ class Wheel:
             del self.ticks[tick]
             heappop(self.order)
         return entry
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Renewal:
+    """A new wheel in the making, for one most of whose entries are of no use any more.
+
+    Looking at a million keys at once would stall everybody for a second, so each call of `step` takes over the keys of
+    one small part of the table. The old wheel stays in use until all are there; what is armed meanwhile goes into both.
+    """
+
+    wheel: Wheel
+    _cursor: i64
+
+    def __init__(self) -> None:
+        self.wheel = Wheel()
+        self._cursor = 0
+
+    def step(self, expiry: SlotMap) -> bool:
+        """Take over the keys of the next part; True when that was the last one."""
+        keys: list[bytes] = []
+        slot: i64 = self._cursor & 16383
+        bucket = expiry.scan(self._cursor, keys)
+        for key in keys:
+            at = expiry.get(slot, key)
+            if at is not None:
+                self.wheel.add(slot, key, cast(int, at))
+        if bucket:
+            self._cursor = bucket << 14 | slot
+            return False
+        self._cursor = expiry.next_occupied(slot + 1)
+        return self._cursor < 0
 
 
 @final

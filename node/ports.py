@@ -208,6 +208,33 @@ class Replication:
         """A client is gone that was a replica or waits for replicas."""
 
 
+class ScriptMemory:
+    """What scripts and functions take, in bytes, and how many there are."""
+
+    vm_scripts: i64  # the runtime of EVAL scripts
+    vm_functions: i64
+    fixed: i64  # of both: what they take without any script
+    scripts: i64  # the texts in the cache, and what keeps them
+    functions: i64
+    cached: i64  # scripts
+    number: i64  # of functions
+    libraries: i64
+
+    def __init__(self) -> None:
+        self.vm_scripts = 0
+        self.vm_functions = 0
+        self.fixed = 0
+        self.scripts = 0
+        self.functions = 0
+        self.cached = 0
+        self.number = 0
+        self.libraries = 0
+
+    def counted(self) -> i64:
+        """What counts as used memory: all but what the runtimes take anyway."""
+        return self.vm_scripts + self.vm_functions - self.fixed + self.scripts + self.functions
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Scripts:
     """What runs scripts, as the dispatcher and the hooks of the engine see it."""
@@ -241,6 +268,10 @@ class Scripts:
 
     def replicate(self, targets: i64) -> None:
         """server.set_repl: where effects go from now on (1 append-only file, 2 replicas)."""
+
+    def memory(self) -> ScriptMemory:
+        """What scripts take."""
+        return ScriptMemory()
 
     def codes(self) -> list[bytes]:
         """The code of every library of functions, for snapshots."""

@@ -22,9 +22,11 @@ class Reaper:
     """What waits to be freed."""
 
     heaps: list[list[object]]
+    wheels: list[Wheel]
 
     def __init__(self) -> None:
         self.heaps = []
+        self.wheels = []
 
     def bury(self, value: object) -> None:
         """Take a removed value that nobody will use again; a small one is freed as the caller drops it."""
@@ -38,12 +40,17 @@ class Reaper:
                 self.heaps.append(cast(list[object], parts.parts))
             if table.total:
                 self.heaps.append(cast(list[object], table.slots))
-        for entries in wheel.ticks.values():
-            self.heaps.append(cast(list[object], entries))
+        self.bury_wheel(wheel)
+
+    def bury_wheel(self, wheel: Wheel) -> None:
+        """Take the entries of a wheel that is not used any more."""
+        self.wheels.append(wheel)
 
     def free(self, pieces: i64) -> bool:
         """Free up to so many pieces; True when there is more to do."""
-        while pieces > 0 and self.heaps:
+        while pieces > 0:
+            if not self.heaps and not self._open_wheel():
+                return False
             heap = self.heaps[-1]
             if not heap:
                 self.heaps.pop()
@@ -52,7 +59,20 @@ class Reaper:
             if isinstance(piece, dict):
                 self._look_into(piece)
             pieces -= 1
-        return len(self.heaps) > 0
+        return len(self.heaps) > 0 or len(self.wheels) > 0
+
+    def _open_wheel(self) -> bool:
+        """Go on with the next tick of a wheel; False when there is none."""
+        if not self.wheels:
+            return False
+        wheel = self.wheels[-1]
+        if wheel.ticks:
+            _, entries = wheel.ticks.popitem()
+            self.heaps.append(cast(list[object], entries))
+        else:
+            self.wheels.pop()
+            self.heaps.append(cast(list[object], wheel.order))
+        return True
 
     def _look_into(self, piece: dict[bytes, object]) -> None:
         """Big values in a part of a database's table are taken apart in their turn."""

@@ -41,7 +41,11 @@ def _hide_credentials(shown: list[bytes], start: i64) -> None:
     i = start
     while i < len(shown):
         word = shown[i].lower()
-        if word == b"auth":
+        if word == b"keys" and not hello:  # what follows are keys, whatever they are called
+            return
+        if word == b"setname" and hello:
+            i += 1
+        elif word == b"auth":
             _hide(shown, i + 1, i + (3 if hello else 2))
             i += 2 if hello else 1
         elif word == b"auth2" and not hello:

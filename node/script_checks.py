@@ -26,7 +26,9 @@ _STALE: Final = b"ERR Can not execute the command on a stale replica"
 _NO_WRITES: Final = b"ERR Write commands are not allowed from read-only scripts."
 _CROSS_SLOT: Final = b"ERR Script attempted to access keys that do not hash to the same slot"
 _DOWN: Final = b"CLUSTERDOWN Script attempted to execute a command while the cluster is down"
-_DOWN_READ_ONLY: Final = b"CLUSTERDOWN Script attempted to execute a write command while the cluster is down and readonly"
+_DOWN_READ_ONLY: Final = (
+    b"CLUSTERDOWN Script attempted to execute a write command while the cluster is down and readonly"
+)
 _NOT_LOCAL: Final = b"ERR Script attempted to access a non local key in a cluster node"
 
 
@@ -40,6 +42,8 @@ def refusal(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | N
     replication = e.replication
     if replication.stale_refused and not entry.stale and not obeyed:
         return _STALE
+    if scripts.oom and entry.denyoom and not scripts.wrote and not scripts.flags & ALLOW_OOM and not obeyed:
+        return OUT_OF_MEMORY
     if scripts.read_only and (entry.write or entry.may_replicate):
         return _NO_WRITES
     if entry.write and not scripts.wrote and not obeyed:
@@ -50,8 +54,6 @@ def refusal(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | N
         wanted = e.settings.min_replicas_to_write
         if replication.primary and wanted > 0 and replication.good_replicas < wanted:
             return NO_REPLICAS
-    if scripts.oom and entry.denyoom and not scripts.wrote and not scripts.flags & ALLOW_OOM and not obeyed:
-        return OUT_OF_MEMORY
     if entry.write:
         scripts.wrote = True
     if e.gate.active and entry.keyed and not obeyed:
@@ -60,7 +62,7 @@ def refusal(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | N
 
 
 def _refused_by_gate(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
-    """In cluster mode: keys of one slot, served here, and the same one in all of the script unless it says otherwise."""
+    """In cluster mode: keys of one slot, served here, and of the same one in all of the script unless it may cross."""
     scripts = e.scripts
     try:
         positions = key_positions(entry.command, args)

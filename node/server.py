@@ -22,16 +22,15 @@ from node.persistence.rdbfile import RdbService
 from node.persistence.start import load_at_start
 from node.replication.manager import Replicator
 from node.session import Session
+from node.upkeep import Upkeep, pause_seconds
 from node.waiting import expire_due, next_deadline, serve_ready
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 TURN: Final = 0.005  # seconds after which trio's other tasks get the thread back
 CRON: Final = 0.1
-EXPIRE_SLICE: Final = 64  # keys looked at between two looks at the clock
 REAP_SLICE: Final = 64  # pieces of deleted values freed between two looks at the clock
 REAP_SHARE: Final = 0.004  # seconds a cron round may spend on freeing
-EXPIRE_SHARE: Final = 0.0025  # seconds a cron round may spend on expiry at effort 1
 
 
 async def serve(e: Engine, replicator: Replicator) -> str:
@@ -55,6 +54,7 @@ async def serve(e: Engine, replicator: Replicator) -> str:
             log.info("ready to accept connections", port=e.settings.port, tls_port=e.settings.tls_port)
         nursery.start_soon(_cron, e, nursery.cancel_scope)
         if not e.shutdown_asked:
+            nursery.start_soon(_keep_up, e)
             nursery.start_soon(_end_waits, e)
             nursery.start_soon(files.run)
             nursery.start_soon(replicator.run)
@@ -111,7 +111,6 @@ async def _cron(e: Engine, scope: trio.CancelScope) -> None:
         await trio.sleep(CRON)
         with outside_turn(e):
             e.stats.sample(e.now_ms, e.loop.read_bytes, e.loop.sent_bytes)
-            _expire(e)
             _reap(e)
             _end_pause(e)
             if rounds % 10 == 0:
@@ -121,26 +120,22 @@ async def _cron(e: Engine, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def _expire(e: Engine) -> None:
-    """Active expiry, within a share of the round; a replica leaves it to its primary."""
-    if not e.replication.primary or not e.active_expire or e.settings.import_mode:
-        return
-    began = trio.current_time()
-    until = began + EXPIRE_SHARE * float(e.settings.active_expire_effort)
-    for store in e.stores:
-        while store.expire_due(EXPIRE_SLICE) >= EXPIRE_SLICE:
-            if trio.current_time() > until:
-                e.stats.expired_time_cap += 1
-                break
-    for dbid, store in enumerate(e.stores):
-        while (found := store.expire_inside(EXPIRE_SLICE)) is not None:
-            e.propagate_fields(dbid, found)
-            if trio.current_time() > until:
-                e.stats.expired_time_cap += 1
-                break
-    e.propagate_expired()
-    e.latency.add(b"expire-cycle", e.now_ms // 1000, int((trio.current_time() - began) * 1000))
-    serve_ready(e)  # XREADGROUP has to hear that its stream is gone
+async def _keep_up(e: Engine) -> None:
+    """Active expiry and the rest of evictions: a slice now and then, more often while there is much to do."""
+    upkeep = Upkeep(e, trio.current_time)
+    pause = CRON
+    while True:
+        await trio.sleep(pause)
+        with outside_turn(e):
+            began = trio.current_time()
+            more = upkeep.expire()
+            took = trio.current_time() - began
+            e.latency.add(b"expire-cycle", e.now_ms // 1000, int(took * 1000))
+            serve_ready(e)  # XREADGROUP has to hear that its stream is gone
+            began = trio.current_time()
+            more = upkeep.evict() or more
+            took += trio.current_time() - began
+        pause = min(pause_seconds(e.settings.active_expire_effort, took), CRON) if more else CRON
 
 
 def _reap(e: Engine) -> None:
@@ -177,7 +172,7 @@ def _look_at_clients(e: Engine) -> None:
             conn.close()
         elif timeout_ms and _may_time_out(session) and e.now_ms - session.last_ms > timeout_ms:
             conn.close()
-    e.other_memory = buffers
+    e.other_memory = buffers + e.scripts.memory().counted()
     if e.settings.maxmemory_clients != 0:
         recount(e)
 

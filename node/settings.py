@@ -272,6 +272,7 @@ _MEMORY: Final = (
     Option("maxmemory-clients", Kind.TEXT, "0", check=_check_share),
     Option("maxmemory-policy", Kind.ENUM, "noeviction", choices=POLICY_NAMES),
     _number("maxmemory-samples", 5, 1, 64),
+    _number("maxmemory-eviction-tenacity", 10, 0, 100),
     _number("lfu-log-factor", 10, 0, I32_MAX),
     _number("lfu-decay-time", 1, 0, I32_MAX),
     _number("active-expire-effort", 1, 1, 10),
@@ -421,6 +422,7 @@ class Settings:
     maxmemory_policy: bytes
     maxmemory_clients: i64  # bytes, 0 for no bound; below 0 a percentage of maxmemory
     maxmemory_samples: i64
+    eviction_tenacity: i64
     lfu_log_factor: i64
     lfu_decay_time: i64  # minutes
     active_expire_effort: i64
@@ -508,6 +510,7 @@ class Settings:
         self.maxmemory_clients = -int(share[:-1]) if share.endswith(b"%") else int(share)
         self.maxmemory_policy = o.text("maxmemory-policy")
         self.maxmemory_samples = o.number("maxmemory-samples")
+        self.eviction_tenacity = o.number("maxmemory-eviction-tenacity")
         self.lfu_log_factor = o.number("lfu-log-factor")
         self.lfu_decay_time = o.number("lfu-decay-time")
         self.active_expire_effort = o.number("active-expire-effort")

@@ -310,9 +310,21 @@ class Client(Peer):
             return
         slot = NO_SLOT if kind == ANY else self.slot_of(plan, args)
         if slot == CROSS:
-            self.answer(texts.CROSSSLOT)
+            self._cross(plan, args)
         else:
             self.forward(plan, raw, slot, self.first_shard())
+
+    def _cross(self, plan: Plan, args: list[bytes]) -> None:
+        """Keys of several slots in a command that is not simply cut: refused, but for an MSETEX without condition."""
+        parts = split.msetex_parts(args) if plan.name == b"msetex" else []
+        if not parts:
+            self.answer(texts.CROSSSLOT)
+            return
+        whole = Pending(self, b"", NO_SLOT, False)
+        self.expect(whole)
+        join = Join(whole, len(parts), split.merge_for(plan.policy))
+        for index, (slot, request) in enumerate(parts):
+            self.part(join, index, request, slot, 0, plan.safe)
 
     def local(self, plan: Plan, args: list[bytes], raw: bytes) -> None:
         """Answer a command that concerns the client itself, or all shards in a way of its own."""

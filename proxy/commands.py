@@ -249,6 +249,8 @@ def _client(c: FullClient, plan: Plan, args: list[bytes], raw: bytes) -> None:
         _kill(c, args)
     elif word == b"reply":
         _reply(c, args[2].lower())
+    elif word == b"capa":  # a proxy redirects nobody, so there is nothing to remember
+        c.answer(texts.OK)
     elif word in (b"no-evict", b"no-touch"):
         c.answer(sessions.set_switch(args[2]))
     elif word == b"help":

@@ -38,6 +38,23 @@ def part_request(args: list[bytes], places: list[int], step: int) -> bytes:
     return encode_request(words)
 
 
+def msetex_parts(args: list[bytes]) -> list[tuple[int, bytes]]:
+    """Slots and requests of a well-formed `MSETEX numkeys key value … [option …]` that may be cut: each part carries
+    the options. None at all when a condition on all keys (NX, XX) or a missing value makes that impossible.
+    """
+    end = 2 + 2 * int(args[1])
+    options = args[end:]
+    if end > len(args) or any(option.lower() in (b"nx", b"xx") for option in options):
+        return []
+    by_slot: dict[int, list[bytes]] = {}
+    for place in range(2, end, 2):
+        by_slot.setdefault(int(key_slot(args[place])), []).extend(args[place : place + 2])
+    return [
+        (slot, encode_request([args[0], b"%d" % (len(pairs) // 2), *pairs, *options]))
+        for slot, pairs in by_slot.items()
+    ]
+
+
 class InOrder:
     """Merges MGET: each part's elements go back to the places of their keys."""
 

@@ -72,6 +72,12 @@ def key(name: str = "key", spec: int = 0, *, word: str | None = None, since: str
     return Argument(name, "key", show or name, spec, word, since, [])
 
 
+def marked(argument: Argument, spec: int = 0) -> Argument:
+    """Have an argument that is no key name a key specification, as the genuine documentation of some rows does."""
+    argument.key_spec_index = spec
+    return argument
+
+
 def string(name: str, word: str | None = None, since: str = "", show: str = "") -> Argument:
     """Build a string argument."""
     return _value("string", name, word, since, show)

@@ -111,7 +111,15 @@ def checked_keys(command: Command | None, args: list[bytes]) -> list[KeyUse]:
     arity = command.arity
     if (arity > 0 and count != arity) or count < -arity:
         raise KeysError(b"Invalid number of arguments specified for command")
-    return keys_with_flags(command, args)
+    uses: list[KeyUse] = []
+    try:
+        uses = keys_with_flags(command, args)
+    except KeysError:
+        if command.flags & NO_MANDATORY_KEYS == 0:
+            raise
+    if len(uses) == 0 and command.flags & NO_MANDATORY_KEYS == 0:
+        raise KeysError(_MALFORMED)  # XREAD without STREAMS
+    return uses
 
 
 def _special(command: Command, args: list[bytes]) -> list[KeyUse] | None:

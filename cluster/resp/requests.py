@@ -11,6 +11,7 @@ one copy.
 
 from typing import Final, final
 
+from librt.strings import read_i16_le
 from mypy_extensions import i64, mypyc_attr
 
 from cluster.resp.errors import ProtocolError
@@ -22,6 +23,7 @@ UNAUTHENTICATED_BULK: Final = 16 * 1024
 _COUNT_MAX: Final = 2**31 - 1
 _COLLECT_FROM: Final = 32 * 1024
 
+_CR_LF: Final = 0x0A0D  # read as one little-endian number
 _BAD_END: Final = b"Protocol error: invalid CRLF in request"
 _LOWEST: Final = b"9223372036854775808"  # 2^63
 _BAD_NUMBER: Final = -(2**62)
@@ -110,7 +112,7 @@ class RequestDecoder:
                     continue
                 return line == _TAKEN
             # The usual `*<one digit>\r\n` without a call; anything else by the slow way.
-            if pos + 3 < size and buf[pos + 2] == 13 and buf[pos + 3] == 10 and 49 <= buf[pos + 1] <= 57:
+            if pos + 3 < size and read_i16_le(buf, pos + 2) == _CR_LF and 49 <= buf[pos + 1] <= 57:
                 self._missing = i64(buf[pos + 1]) - 48
                 self.pos = pos + 4
                 self._whole = True
@@ -166,7 +168,7 @@ class RequestDecoder:
                     n = n * 10 + digit
                     i += 1
                 padded = i > pos + 2 and buf[pos + 1] == 48
-                if i + 1 < size and buf[i] == 13 and buf[i + 1] == 10 and buf[pos] == 36 and i > pos + 1 and not padded:
+                if i + 1 < size and read_i16_le(buf, i) == _CR_LF and buf[pos] == 36 and i > pos + 1 and not padded:
                     bulk = n
                     pos = i + 2
                 else:
@@ -194,7 +196,7 @@ class RequestDecoder:
                 return False
             args.append(buf[pos : pos + bulk])
             pos += bulk
-            if buf[pos] != 13 or buf[pos + 1] != 10:
+            if read_i16_le(buf, pos) != _CR_LF:
                 raise ProtocolError(_BAD_END)
             pos += 2
             bulk = -1

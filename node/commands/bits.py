@@ -275,7 +275,7 @@ def _store_result(e: Engine, s: Session, key: bytes, result: bytes) -> None:
         s.store.set(slot, key, result)
         s.store.set_raw(slot, key)
         e.changed(s, key, NOTIFY_STRING, b"set")
-    elif s.store.delete(slot, key):
+    elif s.store.discard(slot, key):
         e.changed(s, key, NOTIFY_GENERIC, b"del")
 
 

@@ -63,6 +63,7 @@ def resetstat(e: Engine, s: Session, args: list[bytes]) -> None:
     for entry in e.table.values():
         for counted in (entry, *entry.subcommands.values()):
             counted.clear()
+    e.slot_stats.costs = {}
     s.reply.ok()
 
 

@@ -3,6 +3,7 @@
 from mypy_extensions import i64
 
 from cluster.slots import key_slot
+from node.commands.reading import read
 from node.engine import NOTIFY_GENERIC, Engine, Handler
 from node.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from node.numbers import is_int, to_int
@@ -14,7 +15,7 @@ from node.session import Session
 
 def dump_command(e: Engine, s: Session, args: list[bytes]) -> None:
     """DUMP key."""
-    value = s.store.peek(e.slot, args[1])
+    value = read(e, s, e.slot, args[1])
     if value is None:
         s.reply.null()
     else:
@@ -38,7 +39,7 @@ def restore_command(e: Engine, s: Session, args: list[bytes]) -> None:
         raise CommandError(b"ERR DUMP payload version or checksum are wrong") from None
     except RdbError:
         raise CommandError(b"ERR Bad data format") from None
-    existed = s.store.delete(e.slot, key) if replace else False
+    existed = s.store.discard(e.slot, key) if replace else False
     expire_at: i64 = ttl if absolute or ttl == 0 else e.now_ms + ttl
     if 0 < expire_at <= e.now_ms and e.replication.primary:
         if existed:

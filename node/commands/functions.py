@@ -43,7 +43,8 @@ _HELP: Final = [
     b"    * ASYNC: Asynchronously flush the libraries.",
     b"    * SYNC: Synchronously flush the libraries.",
     b"DUMP",
-    b"    Return a serialized payload representing the current libraries, can be restored using FUNCTION RESTORE command",
+    b"    Return a serialized payload representing the current libraries, can be restored using FUNCTION RESTORE "
+    b"command",
     b"RESTORE <PAYLOAD> [FLUSH|APPEND|REPLACE]",
     b"    Restore the libraries represented by the given payload, it is possible to give a restore policy to",
     b"    control how to handle existing libraries (default APPEND):",

@@ -94,7 +94,7 @@ def _rename(e: Engine, s: Session, args: list[bytes], replace: bool) -> bool:
     if store.peek(slot, new) is not None:
         if not replace:
             return False
-        store.delete(slot, new)
+        store.discard(slot, new)
     expire_at = store.expire_at(e.slot, old)
     form = generic_scan.encoding_of(store, e.slot, old, value)
     store.delete(e.slot, old)
@@ -171,7 +171,7 @@ def _copy(e: Engine, s: Session, key: bytes, new: bytes, dbid: i64, replace: boo
     if target.peek(slot, new) is not None:
         if not replace:
             return False
-        target.delete(slot, new)
+        target.discard(slot, new)
     twin = value.copy() if isinstance(value, Value) else value
     if isinstance(twin, Hash) and twin.volatile() and dbid == s.dbid:
         _leave_expired(e, s, twin, key, new, replace)

@@ -68,7 +68,7 @@ def _expire(e: Engine, s: Session, args: list[bytes], name: bytes, seconds: bool
         s.reply.integer(0)
         return
     if already_past(e, at_ms):
-        s.store.delete(e.slot, key)
+        s.store.discard(e.slot, key)
         e.stats.expired_keys += 1
         e.changed(s, key, NOTIFY_EXPIRED, b"expired")
         e.replace_with([b"UNLINK", key])

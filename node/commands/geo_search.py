@@ -305,7 +305,7 @@ def _answer(s: Session, request: Request, found: list[Found]) -> None:
 
 def _store(e: Engine, s: Session, request: Request, target: bytes, found: list[Found]) -> None:
     slot = key_slot(target)
-    existed = s.store.delete(slot, target)
+    existed = s.store.discard(slot, target)
     if found:
         scores: dict[bytes, float] = {}
         for one in found:

@@ -218,13 +218,13 @@ def hpersist(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def hgetex(e: Engine, s: Session, args: list[bytes]) -> None:
     """HGETEX key [EX s | PX ms | EXAT t | PXAT ms-t | PERSIST] FIELDS numfields field [field ...]."""
-    at = _find_fields(args, 2)
+    at = _find_fields(args, 1)  # Valkey looks at the key too
     if at < 0:
         raise CommandError(BAD_NUMFIELDS)
     options = FieldOptions(args, at, False)
     _check_number(args, at + 1, 1)
     key = args[1]
-    value = hash_to_write(e, s, key)
+    value = hash_at(e, s, key)
     options.settle(e, b"hgetex")
     fields = args[at + 2 :]
     before: i64 = 0 if value is None else value.used_bytes()
@@ -359,7 +359,7 @@ class FieldOptions:
 
 def hsetex(e: Engine, s: Session, args: list[bytes]) -> None:
     """HSETEX key [NX | XX] [FNX | FXX] [EX s | PX ms | EXAT t | PXAT ms-t | KEEPTTL] FIELDS numfields field value"""
-    at = _find_fields(args, 2)
+    at = _find_fields(args, 1)  # Valkey looks at the key too
     if at < 0:
         raise CommandError(BAD_NUMFIELDS)
     options = FieldOptions(args, at, True)

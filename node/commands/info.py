@@ -144,6 +144,7 @@ def memory(e: Engine) -> Fields:
         ("used_memory_dataset_perc", f"{100 * stored / used if used else 0:.2f}%"),
         ("total_system_memory", str(_TOTAL_MEMORY)),
         ("total_system_memory_human", human(_TOTAL_MEMORY)),
+        *_script_memory(e),
         ("maxmemory", str(limit)),
         ("maxmemory_human", human(limit)),
         ("maxmemory_policy", e.settings.maxmemory_policy.decode()),
@@ -156,6 +157,26 @@ def memory(e: Engine) -> Fields:
         ("mem_aof_buffer", "0"),
         ("mem_allocator", "libc"),
         ("lazyfree_pending_objects", "0"),
+    ]
+
+
+def _script_memory(e: Engine) -> Fields:
+    """What scripts and functions take."""
+    m = e.scripts.memory()
+    return [
+        ("used_memory_lua", str(m.vm_scripts)),
+        ("used_memory_vm_eval", str(m.vm_scripts)),
+        ("used_memory_lua_human", human(m.vm_scripts)),
+        ("used_memory_scripts_eval", str(m.scripts)),
+        ("number_of_cached_scripts", str(m.cached)),
+        ("number_of_functions", str(m.number)),
+        ("number_of_libraries", str(m.libraries)),
+        ("used_memory_vm_functions", str(m.vm_functions)),
+        ("used_memory_vm_total", str(m.vm_scripts + m.vm_functions)),
+        ("used_memory_vm_total_human", human(m.vm_scripts + m.vm_functions)),
+        ("used_memory_functions", str(m.functions)),
+        ("used_memory_scripts", str(m.scripts + m.functions)),
+        ("used_memory_scripts_human", human(m.scripts + m.functions)),
     ]
 
 
@@ -200,6 +221,7 @@ def stats(e: Engine) -> Fields:
         ("expired_fields", str(c.expired_fields)),
         ("expired_time_cap_reached_count", str(c.expired_time_cap)),
         ("evicted_keys", str(c.evicted_keys)),
+        ("evicted_scripts", str(e.scripts.evicted)),
         ("evicted_clients", str(c.evicted_clients)),
         ("keyspace_hits", str(sum(store.hits for store in e.stores) - c.hits_base)),
         ("keyspace_misses", str(sum(store.misses for store in e.stores) - c.misses_base)),

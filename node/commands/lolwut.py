@@ -16,20 +16,21 @@ _COLUMNS, _ROWS, _MOST = 66, 20, 1000
 def lolwut(e: Engine, s: Session, args: list[bytes]) -> None:
     """LOLWUT [VERSION version] [columns rows ...]."""
     words = args[1:]
-    if words and words[0].lower() == b"version" and len(words) > 1:
+    chosen = len(words) > 1 and words[0].lower() == b"version"
+    if chosen:
         if integer_or_none(words[1]) is None:
             raise CommandError(NOT_AN_INTEGER)
         words = words[2:]
+    elif len(words) == 1:
+        raise CommandError(_USAGE)
     numbers: list[int] = []
-    if words and (len(words) < 2 or words[0].lower() == b"version" or integer_or_none(words[0]) is None):
-        raise CommandError(_USAGE if len(words) < 2 or integer_or_none(words[0]) is None else NOT_AN_INTEGER)
     for word in words[:2]:
         number = integer_or_none(word)
         if number is None:
             raise CommandError(NOT_AN_INTEGER)
         numbers.append(min(max(number, 1), _MOST))
-    columns, rows = numbers if numbers else (_COLUMNS, _ROWS)
-    picture = draw(columns, rows, e.rng.random() * math.tau, e.rng.random() * math.tau)
+    numbers = numbers if len(numbers) == 2 else [_COLUMNS, _ROWS]
+    picture = draw(numbers[0], numbers[1], e.rng.random() * math.tau, e.rng.random() * math.tau)
     s.reply.verbatim(f"{picture}\nWaves that crossed here just now. Kvorum ver. {KVORUM_VERSION}\n".encode())
 
 

@@ -12,7 +12,7 @@ from node.engine import NOTIFY_GENERIC, NOTIFY_SET, Engine, Handler
 from node.errors import SYNTAX, CommandError, WrongTypeError
 from node.numbers import is_int, to_int
 from node.session import Session
-from node.types.set import INTSET, TABLE, Set, new_set
+from node.types.set import INTSET, TABLE, Set, new_set, stays_table
 
 MUST_BE_POSITIVE: Final = b"ERR value is out of range, must be positive"
 _POP_REST: Final = 5  # SPOP that leaves a fifth of what it takes builds the rest anew: the encoding may change
@@ -105,6 +105,7 @@ def smove(e: Engine, s: Session, args: list[bytes]) -> None:
     to_slot = key_slot(destination)
     value = s.store.get(from_slot, source)
     if value is None:
+        s.store.peek(to_slot, destination)  # it may have expired: then it goes now
         s.reply.integer(0)
         return
     target = _set_to_write(s, to_slot, destination)
@@ -243,7 +244,7 @@ def _spop_many(e: Engine, s: Session, key: bytes, arg: bytes) -> None:
     size = value.count()
     if count >= size:
         members = value.members()
-        s.store.delete(e.slot, key)
+        s.store.discard(e.slot, key)
         e.changed(s, key, NOTIFY_SET, b"spop", size)
         e.notify(NOTIFY_GENERIC, b"del", key, s.dbid)
         e.replace_with([b"UNLINK" if e.settings.options.flag("lazyfree-lazy-server-del") else b"DEL", key])
@@ -286,12 +287,16 @@ def _intersection(sets: list[Set | None], limit: i64) -> list[bytes]:
         present.append(one)
     present.sort(key=Set.count)
     out: list[bytes] = []
+    smallest = present[0]
     rest = present[1:]
-    for member in present[0].members():
-        if _in_all(rest, member):
-            out.append(member)
-            if limit > 0 and len(out) >= limit:
-                break
+    i: i64 = 0
+    while i < smallest.portions():
+        for member in smallest.portion(i):
+            if _in_all(rest, member):
+                out.append(member)
+                if len(out) == limit:
+                    return out
+        i += 1
     return out
 
 
@@ -300,29 +305,54 @@ def _in_all(sets: list[Set], member: bytes) -> bool:
 
 
 def _union(sets: list[Set | None], result: Set) -> Set:
+    """Add all members of the sets to an empty one; a large one among them is not added but copied, in no time."""
+    largest: Set | None = None
     for one in sets:
-        if one is not None:
+        if one is not None and stays_table(one) and (largest is None or one.count() > largest.count()):
+            largest = one
+    if largest is not None:
+        result = largest.copy()
+    for one in sets:
+        if one is not None and one is not largest:
             for member in one.members():
                 result.add(member)
     return result
 
 
-def _difference(sets: list[Set | None]) -> list[bytes]:
-    """Members of the first set that no other has."""
+def _difference(sets: list[Set | None]) -> Set:
+    """The members of the first set that no other has, encoded as by the one of Valkey's two ways that costs less."""
     first = sets[0]
+    result = Set()
     if first is None:
-        return []
+        return result
     others: list[Set] = []
+    work = first.count()
     for one in sets[1:]:
         if one is first:
-            return []
+            return result
         if one is not None:
             others.append(one)
-    out: list[bytes] = []
+            work += one.count()
+    if first.count() * (len(others) + 1) // 2 > work:
+        return _subtracted(first, others, result)
+    others.sort(key=Set.count, reverse=True)
     for member in first.members():
         if not _in_any(others, member):
-            out.append(member)
-    return out
+            result.add(member)
+    return result
+
+
+def _subtracted(first: Set, others: list[Set], result: Set) -> Set:
+    """Take all members of the other sets out of a copy of the first, which is encoded as if made member by member."""
+    if stays_table(first):
+        result = first.copy()
+    else:
+        for member in first.members():
+            result.add(member)
+    for one in others:
+        for member in one.members():
+            result.remove(member)
+    return result
 
 
 def _in_any(sets: list[Set], member: bytes) -> bool:
@@ -336,10 +366,10 @@ def _store_result(e: Engine, s: Session, args: list[bytes], result: Set, event: 
     size = result.count()
     if size > 0:
         announce_new(e, s.dbid, slot, key)
-        s.store.delete(slot, key)
+        s.store.discard(slot, key)
         s.store.put(slot, key, result)
         e.changed(s, key, NOTIFY_SET, event)
-    elif s.store.delete(slot, key):
+    elif s.store.discard(slot, key):
         e.changed(s, key, NOTIFY_GENERIC, b"del")
     s.reply.integer(size)
 
@@ -402,15 +432,12 @@ def sunionstore(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def sdiff(e: Engine, s: Session, args: list[bytes]) -> None:
     """SDIFF key [key ...]."""
-    _reply_set(s, _difference(_sets_at(e, s, args, 1, len(args))))
+    _reply_set(s, _difference(_sets_at(e, s, args, 1, len(args))).members())
 
 
 def sdiffstore(e: Engine, s: Session, args: list[bytes]) -> None:
     """SDIFFSTORE destination key [key ...]."""
-    result = Set()
-    for member in _difference(_sets_at(e, s, args, 2, len(args))):
-        result.add(member)
-    _store_result(e, s, args, result, b"sdiffstore")
+    _store_result(e, s, args, _difference(_sets_at(e, s, args, 2, len(args))), b"sdiffstore")
 
 
 HANDLERS: dict[bytes, Handler] = {

@@ -5,11 +5,12 @@ from cluster.topology import to_json
 from node.commands.clusterscan import DISABLED, slot_number
 from node.commands.reading import integer_or_none
 from node.engine import Engine, Handler
-from node.errors import NOT_AN_INTEGER, SYNTAX, CommandError
+from node.errors import SYNTAX, CommandError
 from node.session import Session
 from node.slotstats import METRICS
 
 _LIMIT = b"ERR Limit has to lie in between 1 and 16384 (maximum number of slots)."
+_ARGUMENTS = b"ERR unknown subcommand or wrong number of arguments for '%b'. Try CLUSTER HELP."
 _TWICE = b"ERR Multiple filters of the same type are disallowed."
 
 
@@ -48,9 +49,7 @@ def slot_stats(e: Engine, s: Session, args: list[bytes]) -> None:
     elif how == b"orderby" and len(args) >= 4:
         _ordered(e, s, args)
     else:
-        raise CommandError(
-            b"ERR unknown subcommand or wrong number of arguments for '%b'. Try CLUSTER HELP." % args[1]
-        )
+        raise CommandError(_ARGUMENTS % args[1])
 
 
 def _ordered(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -75,9 +74,7 @@ def _order(args: list[bytes]) -> tuple[int, bool]:
         word = args[i].lower()
         if word == b"limit" and i + 1 < len(args):
             number = integer_or_none(args[i + 1])
-            if number is None:
-                raise CommandError(NOT_AN_INTEGER)
-            if not 1 <= number <= SLOTS:
+            if number is None or not 1 <= number <= SLOTS:
                 raise CommandError(_LIMIT)
             if limited:
                 raise CommandError(_TWICE)
@@ -97,12 +94,16 @@ def flush_slot(e: Engine, s: Session, args: list[bytes]) -> None:
     """CLUSTER FLUSHSLOT slot [ASYNC|SYNC]: remove the keys of a slot; replicas get a DEL for each."""
     if not e.gate.active:
         raise CommandError(DISABLED)
+    if len(args) > 4:
+        raise CommandError(_ARGUMENTS % args[1])
     slot = slot_number(args[2])
-    if len(args) > 4 or (len(args) == 4 and args[3].lower() not in (b"async", b"sync")):
+    if len(args) == 4 and args[3].lower() not in (b"async", b"sync"):
         raise CommandError(SYNTAX)
     store = e.stores[0]
     for key in store.keys_in(slot, store.count(slot)):
-        store.delete(slot, key)
+        if e.snapshots.active:
+            e.snapshots.before_write(slot, key)
+        store.discard(slot, key)
         e.dirty += 1
         if e.keys_observed:
             e.tell_observers(0, key)

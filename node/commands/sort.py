@@ -268,6 +268,10 @@ def _sort(e: Engine, s: Session, args: list[bytes], may_store: bool) -> None:
     value = read(e, s, e.slot, args[1])
     if value is not None and not isinstance(value, (List, Set, ZSet)):
         raise WrongTypeError()
+    if isinstance(value, ZSet):  # Valkey looks the members up in its table, and leaves that behind
+        before = value.used_bytes()
+        value.expand()
+        s.store.grew(e.slot, args[1], value.used_bytes() - before)
     if not request.sorts and isinstance(value, Set) and (request.target is not None or s.conn is None):
         request.sorts = True  # a set has no order of its own that a replica, or a script run again, would share
         request.alpha = True
@@ -301,7 +305,7 @@ def _looked_up(e: Engine, s: Session, found: list[bytes], request: Request) -> l
 
 def _store(e: Engine, s: Session, key: bytes, items: list[bytes]) -> None:
     slot = key_slot(key)
-    existed = s.store.delete(slot, key)
+    existed = s.store.discard(slot, key)
     if items:
         values = from_items(items)
         if existed:

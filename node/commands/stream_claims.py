@@ -2,7 +2,7 @@
 
 from mypy_extensions import i64
 
-from node.commands.reading import integer, shown
+from node.commands.reading import integer, read, shown
 from node.commands.stream_common import (
     claim_effect,
     consumer_of,
@@ -10,14 +10,13 @@ from node.commands.stream_common import (
     position_effect,
     range_end,
     range_start,
-    stream_at,
     stream_to_read,
     strict_id,
     write_entries,
     write_id,
 )
 from node.engine import Engine, Handler
-from node.errors import SYNTAX, CommandError
+from node.errors import SYNTAX, CommandError, WrongTypeError
 from node.numbers import I64_MAX, format_int, is_int, to_int
 from node.session import Session
 from node.types.stream import Stream
@@ -164,7 +163,7 @@ class ClaimOptions:
 def xclaim(e: Engine, s: Session, args: list[bytes]) -> None:
     """XCLAIM key group consumer min-idle id [id ...] [IDLE|TIME ms] [RETRYCOUNT n] [FORCE] [JUSTID] [LASTID id]."""
     key = args[1]
-    stream = stream_at(s, e.slot, key)
+    stream = stream_to_read(e, s, e.slot, key)
     group = None if stream is None else stream.groups.get(args[2])
     if stream is None or group is None:
         raise no_group(key, args[2])
@@ -236,10 +235,12 @@ def _write_claimed(s: Session, stream: Stream, ids: list[int], just_id: bool) ->
 def xautoclaim(e: Engine, s: Session, args: list[bytes]) -> None:
     """XAUTOCLAIM key group consumer min-idle-time start [COUNT count] [JUSTID]."""
     key = args[1]
+    stream = read(e, s, e.slot, key)  # before the arguments are looked at: a miss is told whatever they are
     idle = max(_number(args[4], b"ERR Invalid min-idle-time argument for XAUTOCLAIM"), 0)
     start = range_start(args[5])
     count, just_id = _automatic_options(args)
-    stream = stream_at(s, e.slot, key)
+    if stream is not None and not isinstance(stream, Stream):
+        raise WrongTypeError()
     group = None if stream is None else stream.groups.get(args[2])
     if stream is None or group is None:
         raise no_group(key, args[2])

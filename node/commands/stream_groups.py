@@ -3,7 +3,7 @@
 from mypy_extensions import i64
 
 from node.commands.reading import integer, shown
-from node.commands.stream_common import create, noted, range_id, stream_at, strict_id
+from node.commands.stream_common import create, noted, range_id, stream_at, stream_to_read, strict_id
 from node.engine import NOTIFY_STREAM, Engine, Handler
 from node.errors import CommandError
 from node.session import Session
@@ -163,7 +163,7 @@ def xgroup_help(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def xack(e: Engine, s: Session, args: list[bytes]) -> None:
     """XACK key group id [id ...]."""
-    stream = stream_at(s, e.slot, args[1])
+    stream = stream_to_read(e, s, e.slot, args[1])
     group = None if stream is None else stream.groups.get(args[2])
     if stream is None or group is None:
         s.reply.integer(0)

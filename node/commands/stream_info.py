@@ -7,7 +7,7 @@ from node.commands.stream_common import stream_to_read, write_entries, write_ent
 from node.engine import Engine, Handler
 from node.errors import NO_SUCH_KEY, CommandError
 from node.session import Session
-from node.types.stream import Stream, radix_nodes
+from node.types.stream import Stream
 from node.types.streamgroup import UNKNOWN_READ, Consumer, Group
 from node.types.streamid import ID_MAX, wrapped
 
@@ -66,7 +66,7 @@ def _write_figures(s: Session, stream: Stream) -> None:
     reply.bulk(b"radix-tree-keys")
     reply.integer(len(stream.blocks))
     reply.bulk(b"radix-tree-nodes")
-    reply.integer(radix_nodes(stream.masters))
+    reply.integer(stream.tree_nodes())
     reply.bulk(b"last-generated-id")
     write_id(reply, stream.last_id)
     reply.bulk(b"max-deleted-entry-id")

@@ -13,7 +13,7 @@ from node.commands.stream_common import (
     strict_id,
     write_entries,
 )
-from node.engine import Engine, Handler
+from node.engine import NOTIFY_KEY_MISS, Engine, Handler
 from node.errors import SYNTAX, CommandError
 from node.numbers import I64_MAX, is_int, to_int
 from node.session import Session
@@ -142,6 +142,8 @@ def xread(e: Engine, s: Session, args: list[bytes]) -> None:
     i = 0
     while i < request.number:
         stream = streams[i]
+        if stream is None:
+            e.notify(NOTIFY_KEY_MISS, b"keymiss", args[request.first + i], s.dbid)  # looked up once more, as in Valkey
         if stream is not None and stream.length > 0 and stream.last_valid_id() > after[i]:
             served += 1
         i += 1
@@ -200,6 +202,10 @@ def xreadgroup(e: Engine, s: Session, args: list[bytes]) -> None:
         after.append(_after(args[i + request.number], request, stream))
         i += 1
     e.replace_with_nothing()
+    if request.number == 1 and (after[0] != ID_MAX or streams[0].last_valid_id() > groups[0].last_id):
+        s.reply.map(1) if s.reply.resp3 else s.reply.array(1)
+        _serve_groups(e, s, args, request, streams, groups, after)
+        return
     mark: i64 = len(s.reply.out)
     served = _serve_groups(e, s, args, request, streams, groups, after)
     if served == 0:
@@ -274,7 +280,9 @@ def _deliver(
     stream.collect(group.last_id + 1, ID_MAX, request.count, ids, entries)
     write_entries(s.reply, ids, entries)
     for id in ids:
-        if group.entries_read != UNKNOWN_READ and not stream.has_tombstones_after(group.last_id):
+        # The count holds on while nothing ahead was deleted and what was read is not all trimmed away.
+        counted = group.entries_read != UNKNOWN_READ and group.last_id >= stream.first_id
+        if counted and not stream.has_tombstones_after(group.last_id):
             group.entries_read = wrapped(int(group.entries_read) + 1)
         elif stream.added > 0:
             group.entries_read = stream.estimate_read(id)

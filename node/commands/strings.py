@@ -6,6 +6,7 @@ from mypy_extensions import i64
 
 from cluster.slots import key_slot
 from node.commands import strings_set
+from node.commands.bits import patched
 from node.commands.reading import announce_new, integer, peek_string, read_string
 from node.engine import NOTIFY_KEY_MISS, NOTIFY_NEW, NOTIFY_STRING, Engine, Handler
 from node.errors import NOT_A_FLOAT, NOT_AN_INTEGER, OVERFLOW, STRING_TOO_LONG, CommandError, WrongTypeError
@@ -110,11 +111,7 @@ def setrange(e: Engine, s: Session, args: list[bytes]) -> None:
         raise CommandError(STRING_TOO_LONG)
     end: i64 = offset + len(patch)
     _check_size(e, s, end)
-    gap: i64 = offset - len(old)
-    if gap > 0:
-        value = old + bytes(gap) + patch
-    else:
-        value = old[:offset] + patch + old[end:]
+    value = patched(old, offset, patch)
     strings_set.set_string(e, s, key, value, b"setrange", True)
     s.reply.integer(len(value))
 

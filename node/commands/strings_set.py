@@ -157,7 +157,7 @@ def _set_until(e: Engine, s: Session, key: bytes, value: bytes, until: i64) -> N
 
 def _remove_expired(e: Engine, s: Session, key: bytes) -> None:
     """The expiry just asked for has passed: the key goes, if there is one."""
-    if s.store.delete(e.slot, key):
+    if s.store.discard(e.slot, key):
         e.changed(s, key, NOTIFY_EXPIRED, b"expired")
         e.replace_with([b"UNLINK", key])
 

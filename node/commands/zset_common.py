@@ -146,7 +146,7 @@ def pop(
 
 def replace(e: Engine, s: Session, slot: i64, key: bytes, values: ZSet, event: bytes) -> None:
     """Put a result in place of whatever is at the key, or delete that when it is empty; answers its size."""
-    existed = s.store.delete(slot, key)
+    existed = s.store.discard(slot, key)
     if values.count > 0:
         if existed:
             s.store.put(slot, key, values)

@@ -23,6 +23,8 @@ _SUM: Final = 0
 _MIN: Final = 1
 _MAX: Final = 2
 
+_PORTION: Final = 1024  # members of a sorted set that are looked at before one asks whether there are enough
+
 
 class Source:
     """One input: a sorted set, a plain set whose members have the score 1, or nothing."""
@@ -64,6 +66,25 @@ class Source:
             values.collect(0, values.count, members, scores)
         elif plain is not None:
             members = plain.members()
+            scores = [1.0] * len(members)
+        return members, scores
+
+    def portions(self) -> i64:
+        """How many portions the members come in."""
+        plain = self.plain
+        return plain.portions() if plain is not None else (self.size + _PORTION - 1) // _PORTION
+
+    def portion(self, i: i64) -> tuple[list[bytes], list[float]]:
+        """The members of one portion with their unweighted scores, for those who may not need them all."""
+        members: list[bytes] = []
+        scores: list[float] = []
+        values = self.values
+        plain = self.plain
+        if values is not None:
+            stop = (i + 1) * _PORTION
+            values.collect(i * _PORTION, stop if stop < self.size else self.size, members, scores)
+        elif plain is not None:
+            members = plain.portion(i)
             scores = [1.0] * len(members)
         return members, scores
 
@@ -164,7 +185,19 @@ def _union(request: Request) -> dict[bytes, float]:
 def _inter(request: Request) -> dict[bytes, float]:
     result: dict[bytes, float] = {}
     sources = sorted(request.sources, key=_by_size)
-    members, scores = sources[0].pairs()
+    i: i64 = 0
+    while i < sources[0].portions():
+        members, scores = sources[0].portion(i)
+        if _inter_portion(request, sources, members, scores, result):
+            break
+        i += 1
+    return result
+
+
+def _inter_portion(
+    request: Request, sources: list[Source], members: list[bytes], scores: list[float], result: dict[bytes, float]
+) -> bool:
+    """Add what all sources have of some members of the first; True when the limit is reached."""
     rest = sources[1:]
     i: i64 = 0
     while i < len(members):
@@ -178,23 +211,31 @@ def _inter(request: Request) -> dict[bytes, float]:
         else:
             result[member] = total
             if len(result) == request.limit:
-                break
+                return True
         i += 1
-    return result
+    return False
 
 
 def _diff(request: Request) -> dict[bytes, float]:
-    members, scores = request.sources[0].pairs()
+    first = request.sources[0]
+    others = request.sources[1:]
+    members, scores = first.pairs()
     result: dict[bytes, float] = {}
     i: i64 = 0
     while i < len(members):
-        for source in request.sources[1:]:
-            score = source.get(members[i])
-            if score == score:
-                break
-        else:
-            result[members[i]] = scores[i]
+        result[members[i]] = scores[i]
         i += 1
+    if first.size * len(request.sources) // 2 > sum([source.size for source in request.sources]):
+        for source in others:  # few members are to be taken out: cheaper than asking each source for each member
+            for member in source.pairs()[0]:
+                result.pop(member, NO_SCORE)
+        return result
+    for member in members:
+        for source in others:
+            score = source.get(member)
+            if score == score:
+                del result[member]
+                break
     return result
 
 

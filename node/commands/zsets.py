@@ -307,8 +307,7 @@ def zrandmember(e: Engine, s: Session, args: list[bytes]) -> None:
 def _write_distinct(e: Engine, s: Session, values: ZSet, count: i64, with_scores: bool) -> None:
     members: list[bytes] = []
     scores: list[float] = []
-    for rank in values.random_ranks(e.rng, count):
-        values.collect(rank, rank + 1, members, scores)
+    values.pick(e.rng, count, members, scores)
     if with_scores:
         write_pairs(s, members, scores)
     else:

@@ -13,13 +13,14 @@ import structlog
 import trio
 
 from node.engine import Engine
-from node.rdb.decode import load
+from node.rdb.decode import StoreLoader
+from node.rdb.file import END
 from node.rdb.reader import RdbError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 SLICE: Final = 0.005  # seconds of loading before clients are answered
-KEYS_A_LOOK: Final = 16
+STEPS_A_LOOK: Final = 16
 
 
 class LoadError(Exception):
@@ -33,26 +34,29 @@ def _recipe(path: Path, reason: str) -> LoadError:
     )
 
 
-def _count(e: Engine) -> int:
-    return sum(int(store.count()) for store in e.stores)
-
-
 def _steps(e: Engine, file: BinaryIO) -> Iterator[None]:
-    """Load a file key by key, keeping the account of it."""
+    """Load a file bit by bit, keeping the account of it."""
     progress = e.stats.load
-    before = _count(e)
-    functions: list[bytes] = []
-    read = 0
-    for _ in load(file, e.stores, e.now_ms, e.replication.primary, functions):
-        read += 1
-        if read % KEYS_A_LOOK == 0:
-            progress.loaded = file.tell()
-            progress.keys_loaded = read
+    size = os.fstat(file.fileno()).st_size
+    progress.begin(e.now_ms, size)
+    loader = StoreLoader(file, size, e.stores, e.now_ms, e.replication.primary)
+    step = 0
+    while loader.step() != END:
+        step += 1
+        if step % STEPS_A_LOOK == 0:
+            _note(e, loader)
             yield
-    e.scripts.adopt(functions)
-    progress.loaded = progress.total
-    progress.keys_loaded = _count(e) - before
-    progress.keys_expired = read - progress.keys_loaded
+    e.scripts.adopt(loader.file.functions)
+    _note(e, loader)
+
+
+def _note(e: Engine, loader: StoreLoader) -> None:
+    progress = e.stats.load
+    progress.loaded = loader.file.offset()
+    progress.keys_loaded = loader.keys
+    progress.keys_expired = loader.expired
+    claimed = loader.file.aux.get(b"used-mem", b"")
+    progress.used_mem = int(claimed) if claimed.isdigit() and len(claimed) < 19 else 0
 
 
 def _set_loading(e: Engine, loading: bool) -> None:
@@ -65,7 +69,6 @@ async def load_rdb(e: Engine, path: Path) -> None:
     _set_loading(e, True)
     try:
         with path.open("rb") as file:
-            e.stats.load.begin(e.now_ms, os.fstat(file.fileno()).st_size)
             until = trio.current_time() + SLICE
             for _ in _steps(e, file):
                 if trio.current_time() > until:
@@ -93,7 +96,6 @@ def load_now(e: Engine, path: Path, empty: bool) -> bytes:
             store.clear()
     try:
         with path.open("rb") as file:
-            e.stats.load.begin(e.now_ms, os.fstat(file.fileno()).st_size)
             for _ in _steps(e, file):
                 pass
     except (RdbError, OSError) as error:

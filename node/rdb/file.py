@@ -61,6 +61,7 @@ class RdbReader:
     modules: list[str]  # whose auxiliary data were skipped
     importing: list[tuple[int, int]]  # slots that were moving in when the file was written: their keys may be partial
     empty: i64  # keys without a value, left out as Valkey does
+    began: i64  # offset of the key's type byte
     dbid: i64
     kind: i64  # the type byte
     key: bytes
@@ -83,6 +84,7 @@ class RdbReader:
         self.modules = []
         self.importing = []
         self.empty = 0
+        self.began = 0
         self.dbid = 0
         self._inside = False
         self._forget()
@@ -172,6 +174,7 @@ class RdbReader:
 
     def _set_kind(self, kind: i64) -> None:
         """Note a value's type; those of Redis 7.4 have a number that Valkey uses otherwise."""
+        self.began = self.reader.offset() - 1
         self.kind = kind
         if kind == HASH_2 and not self.valkey:
             self.kind = REDIS_FIELD_TIMES[0]

@@ -234,7 +234,7 @@ def _find_last(block: Block) -> None:
     cursor = Cursor(block)
     last = -1
     while cursor.next():
-        id = cursor.id
+        id = cursor.id()
         if id <= last or id >> 64 > MASK or id < block.master:
             raise CorruptListpack("IDs of a stream's block are not in order")
         last = id

@@ -53,7 +53,7 @@ class Survey:
         self.error: RdbError | None = None
         self.trailing = 0  # bytes after the end: commands, in an AOF that begins with an RDB
 
-    def _note(self, file: RdbReader, started: int) -> None:
+    def _note(self, file: RdbReader) -> None:
         value = file.value
         kind = value.type_name().decode() if isinstance(value, Value) else "string"
         database = self.databases.setdefault(int(file.dbid), Database())
@@ -62,7 +62,7 @@ class Survey:
         database.types[kind] = database.types.get(kind, 0) + 1
         self.last_key = file.key
         self.last_dbid = int(file.dbid)
-        size = int(file.offset()) - started
+        size = int(file.offset() - file.began)
         if len(self.biggest) < BIGGEST or size > self.biggest[-1].size:
             self.biggest.append(BigKey(size, int(file.dbid), file.key, kind, _elements(value)))
             self.biggest.sort(key=lambda big: big.size, reverse=True)
@@ -94,12 +94,10 @@ def survey(file: BinaryIO, size: int) -> Survey:
     reader: RdbReader | None = None
     try:
         reader = RdbReader(file, size)
-        started = int(reader.offset())
         step = reader.advance()
         while step != END:
             if step == KEY:
-                found._note(reader, started)
-                started = int(reader.offset())
+                found._note(reader)
             step = reader.advance()
         found.trailing = size - int(reader.offset())
     except RdbError as error:

@@ -302,27 +302,43 @@ class Replicator(Follower):
             await trio.sleep(0.005)
 
     def _finish(self, replicas: list[Replica], mark: bytes, whole: bytes) -> None:
-        """The snapshot is sent: end it, and hand over what the stream brought meanwhile."""
-        stream = self.stream
-        stream.flush()
+        """The snapshot is sent: end it, and hand over what the stream brought meanwhile.
+
+        Who looks for a mark looks for it at the end of what it reads: not a byte may follow until it has answered.
+        """
+        self.stream.flush()
         for replica in replicas:
             session = replica.session
-            missed = stream.waiting.pop(session.id, [])
-            stream.waiting_bytes.pop(session.id, None)
             conn = session.conn
             if conn is None or session.closed() or session.id not in self.followers:
-                continue
-            if replica.sends_eof:
+                self._release(replica)
+            elif replica.sends_eof:
                 conn.send(mark)
+                replica.served = True
             else:
                 conn.send(b"$%d\r\n" % len(whole))
                 conn.send(whole)
-            for data in missed:
-                conn.send(data)
-            mark_online(replica, stream, self.engine.now_ms)
-            log.info("a replica has its snapshot", replica=session.address.decode())
+                self._put_online(replica)
         self.refresh()
         self.engine.loop.settle()
+
+    def _release(self, replica: Replica) -> list[bytes]:
+        """What the stream brought while it was held back for a replica."""
+        self.stream.waiting_bytes.pop(replica.session.id, None)
+        return self.stream.waiting.pop(replica.session.id, [])
+
+    def _put_online(self, replica: Replica) -> None:
+        """The replica has its snapshot: send what it has missed, and the stream from now on."""
+        replica.served = False
+        self.stream.flush()
+        conn = replica.session.conn
+        missed = self._release(replica)
+        if conn is None or replica.session.closed():
+            return
+        for data in missed:
+            conn.send(data)
+        mark_online(replica, self.stream, self.engine.now_ms)
+        log.info("a replica has its snapshot", replica=replica.session.address.decode())
 
     def configure(self, session: Session, args: list[bytes]) -> None:
         """REPLCONF option value [option value ...]."""
@@ -360,6 +376,9 @@ class Replicator(Follower):
             return
         replica.acked = max(replica.acked, int(value[:18]))
         replica.acked_at_ms = self.engine.now_ms
+        if replica.served:
+            self._put_online(replica)
+            self.refresh()
         if self.waits:
             self._answer_waits()
         if self.engine.settings.min_replicas_to_write > 0:

@@ -30,6 +30,7 @@ class Replica:
     acked: i64
     acked_at_ms: i64
     sends_eof: bool  # takes a snapshot of unknown length, ended by a mark
+    served: bool  # the mark is sent: its first acknowledgement will say that it has found it
     psync2: bool
     version: bytes
 
@@ -41,6 +42,7 @@ class Replica:
         self.acked = 0
         self.acked_at_ms = 0
         self.sends_eof = False
+        self.served = False
         self.psync2 = False
         self.version = b""
 

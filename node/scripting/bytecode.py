@@ -1,9 +1,10 @@
 """Calls in tail position that shall be plain calls: a small change to the bytecode that our own compiler has made.
 
-In Valkey `server.call` is a C function, and Lua makes no tail calls to C functions: the line of `return server.call(...)`
-can be named in an error. Here these functions are Lua closures, whose tail call would take the caller's frame away. So in
-each chunk that was compiled from source the instruction OP_TAILCALL becomes OP_CALL where the function called is a field
-or a global with the name of such a closure; the OP_RETURN behind it returns all results either way.
+In Valkey `server.call` is a C function, and Lua makes no tail calls to C functions: the line of `return
+server.call(...)` can be named in an error. Here these functions are Lua closures, whose tail call would take the
+caller's frame away. So in each chunk that was compiled from source the instruction OP_TAILCALL becomes OP_CALL where
+the function called is a field or a global with the name of such a closure; the OP_RETURN behind it returns all results
+either way.
 
 The format is that of Lua 5.1's string.dump on a 64 bit little-endian machine (lundump.c, lopcodes.h).
 """
@@ -25,7 +26,8 @@ _NUMBER: Final = 3
 
 _NAMES: Final = frozenset([
     b"acl_check_cmd", b"band", b"bnot", b"bor", b"bswap", b"bxor", b"arshift", b"rshift", b"lshift", b"rol", b"ror",
-    b"tobit", b"tohex", b"call", b"create", b"decode", b"decode_invalid_numbers", b"decode_max_depth", b"dump", b"encode",
+    b"tobit", b"tohex", b"call", b"create", b"decode", b"decode_invalid_numbers", b"decode_max_depth", b"dump",
+    b"encode",
     b"encode_invalid_numbers", b"encode_keep_buffer", b"encode_max_depth", b"encode_number_precision",
     b"encode_sparse_array", b"error_reply", b"foreach", b"getmetatable", b"insert", b"load", b"loadstring", b"log",
     b"new", b"next", b"pack", b"pairs", b"pcall", b"random", b"randomseed", b"rawget", b"rawset", b"register_function",

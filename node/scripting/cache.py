@@ -36,13 +36,13 @@ class Cache:
     """Scripts by SHA1."""
 
     scripts: dict[bytes, Script]
-    bytes: i64  # their texts and what keeps them
+    size: i64  # bytes of their texts and what keeps them
     evicted: i64
     _passing: dict[bytes, None]
 
     def __init__(self) -> None:
         self.scripts = {}
-        self.bytes = 0
+        self.size = 0
         self.evicted = 0
         self._passing = {}
 
@@ -65,14 +65,14 @@ class Cache:
             self._passing[sha] = None
         script = Script(sha, body, flags, function, lasting)
         self.scripts[sha] = script
-        self.bytes += len(body) + _COST
+        self.size += len(body) + _COST
         return script
 
     def _make_place(self) -> None:
         if len(self._passing) >= PASSING_MOST:
             oldest = next(iter(self._passing))
             del self._passing[oldest]
-            self.bytes -= len(self.scripts.pop(oldest).body) + _COST
+            self.size -= len(self.scripts.pop(oldest).body) + _COST
             self.evicted += 1
 
     def _note(self, sha: bytes, script: Script) -> None:
@@ -94,5 +94,5 @@ class Cache:
     def flush(self) -> None:
         """Forget all."""
         self.scripts = {}
-        self.bytes = 0
+        self.size = 0
         self._passing = {}

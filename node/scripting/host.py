@@ -144,7 +144,8 @@ class Host:
     def register(self, *values: object) -> object:
         """server.register_function, while a library is loaded: name, callback, description or false, flags."""
         name, callback, description, flags = values
-        assert isinstance(name, bytes) and isinstance(flags, bytes)
+        assert isinstance(name, bytes)
+        assert isinstance(flags, bytes)
         names = flags.split(b",") if flags else []
         self.register_to(Function(name, callback, description if isinstance(description, bytes) else None, names))
         return None

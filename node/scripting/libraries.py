@@ -1,7 +1,7 @@
 """Libraries of functions: FUNCTION LOAD, DELETE, DUMP and RESTORE over the runtime that holds them.
 
-Library names are told apart by case, function names are not (as in Valkey). The payload of DUMP is, for each library, the
-RDB opcode of functions and its code as an RDB string, with the footer that every DUMP payload has.
+Library names are told apart by case, function names are not (as in Valkey). The payload of DUMP is, for each library,
+the RDB opcode of functions and its code as an RDB string, with the footer that every DUMP payload has.
 """
 
 from typing import Final, final
@@ -38,12 +38,12 @@ class Libraries:
 
     libraries: dict[bytes, Library]
     functions: dict[bytes, Function]
-    bytes: i64  # their codes and what keeps them
+    size: i64  # bytes of their codes and what keeps them
 
     def __init__(self) -> None:
         self.libraries = {}
         self.functions = {}
-        self.bytes = 0
+        self.size = 0
 
     def parse(self, vm: Vm, registered: list[Function], code: bytes, replace: bool) -> Library:
         """Compile a library and check what it has registered; nothing is changed yet. Raises CommandError."""
@@ -80,14 +80,14 @@ class Libraries:
         if old is not None:
             self.remove(old)
         self.libraries[library.name] = library
-        self.bytes += len(library.code) + _COST
+        self.size += len(library.code) + _COST
         for name, function in library.functions.items():
             self.functions.setdefault(name.lower(), function)
 
     def remove(self, library: Library) -> None:
         """Forget a library."""
         del self.libraries[library.name]
-        self.bytes -= len(library.code) + _COST
+        self.size -= len(library.code) + _COST
         for name, function in library.functions.items():
             if self.functions.get(name.lower()) is function:
                 del self.functions[name.lower()]
@@ -100,7 +100,7 @@ class Libraries:
         """Forget all."""
         self.libraries = {}
         self.functions = {}
-        self.bytes = 0
+        self.size = 0
 
     def codes(self) -> list[bytes]:
         """The code of every library."""
@@ -131,7 +131,7 @@ class Libraries:
                 raise CommandError(b"ERR Library " + library.name + b" already exists")
             fresh.add(library)
         if policy == FLUSH:
-            self.libraries, self.functions, self.bytes = fresh.libraries, fresh.functions, fresh.bytes
+            self.libraries, self.functions, self.size = fresh.libraries, fresh.functions, fresh.size
             return
         merged = Libraries()
         for library in self.libraries.values():
@@ -141,7 +141,7 @@ class Libraries:
                 raise CommandError(b"ERR Library " + library.name + b" already exists")
         for library in fresh.libraries.values():
             merged.add(library)
-        self.libraries, self.functions, self.bytes = merged.libraries, merged.functions, merged.bytes
+        self.libraries, self.functions, self.size = merged.libraries, merged.functions, merged.size
 
 
 def _is_name(name: bytes) -> bool:

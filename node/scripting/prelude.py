@@ -30,7 +30,7 @@ local type, tostring, tonumber, error, assert, select, unpack = type, tostring, 
 local pairs, ipairs, next, rawget, rawset, rawequal, pcall, xpcall =
   pairs, ipairs, next, rawget, rawset, rawequal, pcall, xpcall
 local setmetatable, getmetatable, setfenv, loadstring, load = setmetatable, getmetatable, setfenv, loadstring, load
-local getinfo, sethook = debug.getinfo, debug.sethook
+local getinfo, sethook, true_metatable = debug.getinfo, debug.sethook, debug.getmetatable
 local concat, insert, remove, sort, foreach = table.concat, table.insert, table.remove, table.sort, table.foreach
 local format, sub, gsub, find, byte, rep, match =
   string.format, string.sub, string.gsub, string.find, string.byte, string.rep, string.match
@@ -112,8 +112,8 @@ function base.setmetatable(...)
     error("bad argument #2 to 'setmetatable' (nil or table expected)", 2)
   end
   if RO[t] then error(READONLY, 0) end
-  local old = getmetatable(t)
-  if type(old) == "table" and rawget(old, "__metatable") ~= nil then error("cannot change a protected metatable", 2) end
+  local old = true_metatable(t)
+  if old and rawget(old, "__metatable") ~= nil then error("cannot change a protected metatable", 2) end
   return setmetatable(t, m)
 end
 
@@ -258,7 +258,7 @@ end
 
 function table_lib.remove(...)
   local t, at = ...
-  if RO[t] then error(READONLY, 0) end
+  if RO[t] then return end  -- none of them has an array part
   want_table(1, "remove", ...)
   if at == nil then return remove(t) end
   if not tonumber(at) then error(format("bad argument #2 to 'remove' (number expected, got %s)", type(at)), 2) end
@@ -267,7 +267,7 @@ end
 
 function table_lib.sort(...)
   local t, before = ...
-  if RO[t] then error(READONLY, 0) end
+  if RO[t] then return end
   want_table(1, "sort", ...)
   if before ~= nil and type(before) ~= "function" then
     error(format("bad argument #2 to 'sort' (function expected, got %s)", type(before)), 2)
@@ -353,7 +353,7 @@ end
 
 local function passed_on(ok, ...)
   if ok then return ... end
-  error((...), 0)
+  error((...), type((...)) == "string" and 3 or 0)
 end
 
 function coroutine_lib.wrap(f)
@@ -362,6 +362,9 @@ function coroutine_lib.wrap(f)
   end
   local thread = create(f)
   sethook(thread, every_so_often, "", dying and 1 or HOOK_EVERY)
-  return function(...) return passed_on(resume(thread, ...)) end
+  return function(...)
+    if status(thread) == "dead" then error("cannot resume dead coroutine", 2) end
+    return select(1, passed_on(resume(thread, ...)))
+  end
 end
 """

@@ -129,7 +129,7 @@ local resp = 2
 
 function api.setresp(...)
   if select("#", ...) ~= 1 then fail("server.setresp() requires one argument.") end
-  local version = ...
+  local version = floor(tonumber((...)) or 0)
   if version ~= 2 and version ~= 3 then fail("RESP version must be 2 or 3.") end
   resp = version
   pyset("resp", version)
@@ -205,7 +205,7 @@ local function encode_table(t, out, n, deep, resp3)
   v = rawget(t, "double")
   if type(v) == "number" then
     n = n + 1
-    local text = pydouble(v)
+    local text = v == 0 and (1 / v < 0 and "-0" or "0") or pydouble(v)
     out[n] = resp3 and "," .. text .. "\r\n" or bulk(text)
     return n
   end

@@ -1,8 +1,9 @@
 """Runs scripts and functions: what is true while one of them runs, how long it may, and what is answered.
 
-A script that runs longer than `busy-reply-threshold` makes the node busy: the count hook of Lua, which comes every hundred
-thousand instructions, runs a turn of the node's loop in which everything but a few commands is answered BUSY, and what it
-returns ends the script once somebody has asked for that. The clock that scripts see stands still all the while.
+A script that runs longer than `busy-reply-threshold` makes the node busy: the count hook of Lua, which comes every
+hundred thousand instructions, runs a turn of the node's loop in which everything but a few commands is answered BUSY,
+and what it returns ends the script once somebody has asked for that. The clock that scripts see stands still all the
+while.
 """
 
 from collections.abc import Callable
@@ -12,12 +13,13 @@ from librt.time import time as wall_time
 from mypy_extensions import i64
 
 from node.engine import Engine
-from node.errors import CommandError
+from node.errors import OUT_OF_MEMORY, CommandError
 from node.memory import make_room
-from node.ports import Scripts
+from node.ports import ScriptMemory, Scripts
 from node.scripting.cache import Cache, Script
+from node.scripting.functions import Function, Library
 from node.scripting.host import Host
-from node.scripting.libraries import Function, Libraries
+from node.scripting.libraries import Libraries
 from node.scripting.shebang import ALLOW_OOM, ALLOW_STALE, COMPATIBLE, NO_CLUSTER, NO_WRITES
 from node.scripting.values import truncated
 from node.scripting.vm import Vm
@@ -98,7 +100,7 @@ class Scripting(Scripts):
 
     def load_library(self, code: bytes, replace: bool) -> bytes:
         """FUNCTION LOAD; returns the library's name. Raises CommandError."""
-        library = self._timed(lambda vm: self.libraries.parse(vm, self.registered, code, replace))
+        library: Library = self._timed(lambda vm: self.libraries.parse(vm, self.registered, code, replace))
         self.libraries.add(library)
         return library.name
 
@@ -136,10 +138,17 @@ class Scripting(Scripts):
             except CommandError as error:
                 self.adoption_failed(str(error))
 
-    def memory(self) -> tuple[int, int]:
-        """Bytes that the runtimes hold: of scripts, of functions."""
+    def memory(self) -> ScriptMemory:
+        """What scripts and functions take, for INFO and maxmemory."""
         vm = self._function_vm
-        return self._vm.memory(), 0 if vm is None else vm.memory()
+        found = ScriptMemory()
+        found.vm_scripts = self._vm.memory()
+        found.vm_functions = 0 if vm is None else vm.memory()
+        found.fixed = self._vm.fixed + (0 if vm is None else vm.fixed)
+        found.scripts, found.cached = self.cache.size, len(self.cache.scripts)
+        found.functions, found.number = self.libraries.size, self.libraries.count()
+        found.libraries = len(self.libraries.libraries)
+        return found
 
     # --- running
     def _refused(self, s: Session, flags: i64, read_only: bool) -> bytes | None:
@@ -162,7 +171,7 @@ class Scripting(Scripts):
                 if replication.primary and wanted > 0 and replication.good_replicas < wanted:
                     return _NO_REPLICAS
         if self.oom and flags & (ALLOW_OOM | NO_WRITES) == 0:
-            return _OOM
+            return OUT_OF_MEMORY
         return None
 
     def run_script(self, s: Session, script: Script, args: list[bytes], keys: i64, read_only: bool) -> None:

@@ -15,7 +15,7 @@ from cluster.version import REDIS_VERSION, SERVER_NAME, VALKEY_VERSION
 from node.scripting import prelude, prelude_server
 from node.scripting.libs import install
 
-MEMORY_LIMIT: Final = 1024 * 1024 * 1024  # bytes that the scripts of one runtime may take; Valkey has no bound
+MEMORY_LIMIT: Final = 512 * 1024 * 1024  # bytes that the scripts of one runtime may take; Valkey has no bound
 RESERVE: Final = 1024 * 1024  # bytes that stay free beyond what is handed to Lua
 LOG_LEVELS: Final = ((b"LOG_DEBUG", 0), (b"LOG_VERBOSE", 1), (b"LOG_NOTICE", 2), (b"LOG_WARNING", 3))
 REPL_FLAGS: Final = ((b"REPL_NONE", 0), (b"REPL_AOF", 1), (b"REPL_SLAVE", 2), (b"REPL_REPLICA", 2), (b"REPL_ALL", 3))

@@ -1,7 +1,7 @@
 """Values between Lua and RESP: arguments of `server.call` in, a command's encoded reply out.
 
-Replies are read from the bytes that the command has written, since handlers write RESP straight into a buffer; the usual
-ones (one string, one number, a flat array) are found out by their first byte.
+Replies are read from the bytes that the command has written, since handlers write RESP straight into a buffer; the
+usual ones (one string, one number, a flat array) are found out by their first byte.
 """
 
 import math

@@ -25,6 +25,7 @@ class Vm:
     _load: Function
     _used: Function
     _runtime: Any
+    fixed: int  # bytes that it took before it held a script
 
     def __init__(self, host: Host, for_functions: bool) -> None:
         runtime = new_runtime()
@@ -33,6 +34,7 @@ class Vm:
         self._used = runtime.get_memory_used
         parts = close_sandbox(runtime, host.callables(), for_functions)
         self._compile, self._enter, self._stage, self._renew, self._load = parts
+        self.fixed = self.memory()
 
     def memory(self) -> int:
         """Bytes that the runtime holds."""
@@ -48,7 +50,7 @@ class Vm:
             return None, b"not enough memory"
         try:
             made = self._compile(code, name)
-        except Exception as error:  # noqa: BLE001 - lupa's own errors have no common root
+        except Exception as error:  # lupa's own errors have no common root
             return None, str(error).encode()
         return (None, made[1]) if isinstance(made, tuple) else (made, b"")
 
@@ -59,7 +61,7 @@ class Vm:
         self._host.memory_used = self._used
         try:
             problem, text = self._load(code)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             return 2, b"ERR " + str(error).encode()
         return int(problem), text
 
@@ -83,7 +85,7 @@ class Vm:
             return self._enter(function, resp3, -1 - keys)
         except MemoryError:
             return _NO_MEMORY
-        except Exception as error:  # noqa: BLE001 - what Lua could not even report
+        except Exception as error:  # what Lua could not even report
             text = str(error).encode() or b"not enough memory"  # lupa says nothing when memory ends in a handler
             return (1, b"ERR " + text, b"", 0, False)
         finally:

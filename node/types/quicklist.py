@@ -245,8 +245,12 @@ class List(Value):
         node = self.nodes[at]
         large = LIMITS.is_large(len(value))
         if self.packed or node.plain == large:  # a node may outgrow the limit by this, as Valkey's do
+            before = node.size()
             node.replace(inner, value)
-        elif node.plain:
+            self.weight += node.size() - before
+            self._gather()
+            return True
+        if node.plain:
             self._insert(at, 0, value, True)
             self.length -= 1
             self._drop_replaced(node)
@@ -281,8 +285,15 @@ class List(Value):
         while at < count:
             found = self.nodes[at].matches(pivot, entry)
             if found:
+                node = self.nodes[at]
+                before = node.size()
+                inside = self.packed or node.accepts(len(value))
                 self._insert(at, found[0], value, after)
-                self._weigh()
+                if inside:
+                    self.weight += node.size() - before
+                    self._gather()
+                else:
+                    self._weigh()
                 return True
             at += 1
         self._gather()
@@ -348,10 +359,12 @@ class List(Value):
             found = node.matches(value, entry)
             if len(found) > left:
                 found = found[-left:] if backwards else found[:left]
+            before = node.size()
             i: i64 = len(found) - 1
             while i >= 0:
                 node.delete(found[i], 1)
                 i -= 1
+            self.weight -= before - (node.size() if node.count > 0 else 0)
             removed += len(found)
             left -= len(found)
             if node.count == 0:
@@ -360,7 +373,7 @@ class List(Value):
                     continue
             at += -1 if backwards else 1
         self.length -= removed
-        self._weigh()
+        self._gather()
         return removed
 
     def positions(self, value: bytes, rank: i64, count: i64, maxlen: i64) -> list[int]:
@@ -406,25 +419,35 @@ class List(Value):
             self.weight = 0
             self.small = b""
             return
-        self._spread()
+        nodes = self._spread()
         back: i64 = self.length - stop
-        while start > 0 and self.nodes[0].count <= start:
-            start -= self._drop_node(0)
-        if start > 0:
-            self.nodes[0].delete(0, start)
-            self.length -= start
-        while back > 0 and self.nodes[-1].count <= back:
-            back -= self._drop_node(len(self.nodes) - 1)
-        if back > 0:
-            node = self.nodes[-1]
-            node.delete(node.count - back, back)
-            self.length -= back
-        self._weigh()
+        first: i64 = 0
+        while nodes[first].count <= start:
+            start -= self._uncount(nodes[first])
+            first += 1
+        last: i64 = len(nodes)
+        while nodes[last - 1].count <= back:
+            back -= self._uncount(nodes[last - 1])
+            last -= 1
+        del nodes[last:]
+        del nodes[:first]
+        self._cut(nodes[0], 0, start)
+        self._cut(nodes[-1], nodes[-1].count - back, back)
+        self._gather()
 
-    def _drop_node(self, at: i64) -> i64:
-        count = self.nodes.pop(at).count
-        self.length -= count
-        return count
+    def _uncount(self, node: Node) -> i64:
+        """Account for a node that goes; returns the number of its elements."""
+        self.length -= node.count
+        self.weight -= node.size()
+        return node.count
+
+    def _cut(self, node: Node, first: i64, number: i64) -> None:
+        """Remove elements of a node, in which at least one is left."""
+        if number > 0:
+            before = node.size()
+            node.delete(first, number)
+            self.weight -= before - node.size()
+            self.length -= number
 
     # --- whole
 

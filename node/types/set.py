@@ -231,6 +231,14 @@ class Set(Value):
             i += 1
         return out
 
+    def portions(self) -> i64:
+        """How many portions the members come in: parts of a table, else one."""
+        return len(self.table.parts) if self.kind == TABLE else 1
+
+    def portion(self, i: i64) -> list[bytes]:
+        """The members of one portion, for those who may not need them all; in the order of `members`."""
+        return list(self.table.parts[i]) if self.kind == TABLE else self.members()
+
     def scan(self, cursor: i64, want: i64, out: list[bytes]) -> i64:
         """Append the members of one SSCAN step (packed: all of them); returns the next cursor, 0 at the end."""
         if self.kind == TABLE:
@@ -269,6 +277,12 @@ class Set(Value):
 
 
 _NO_TABLE: Final = ScanDict()  # what sets without a table point to; nothing is ever put into it
+
+
+def stays_table(value: Set) -> bool:
+    """Whether a set is a table, and would become one again whatever way its members were added."""
+    number = value.count()
+    return value.kind == TABLE and number > LIMITS.intset_entries and number > LIMITS.listpack_entries
 
 
 def new_set(first: bytes, number: i64) -> Set:

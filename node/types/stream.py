@@ -64,6 +64,9 @@ class Stream(Value):
     _fields: list[bytes]  # the last block's
     _ms: int  # the last block's master, in two parts
     _seq: int
+    _nodes: i64  # of the tree when it had `_tree` blocks, the last of which was `_tree_last`
+    _tree: i64
+    _tree_last: int
 
     def __init__(self) -> None:
         self.blocks = []
@@ -80,6 +83,9 @@ class Stream(Value):
         self._fields = []
         self._ms = 0
         self._seq = 0
+        self._nodes = 1
+        self._tree = 0
+        self._tree_last = 0
 
     def type_name(self) -> bytes:
         """What TYPE answers."""
@@ -278,38 +284,37 @@ class Stream(Value):
             if block.last < start:
                 continue
             cursor = Cursor(block)
-            while cursor.next():
-                id = cursor.id
-                if id > end:
-                    return
-                if id >= start and not cursor.flags & DELETED:
+            bounded = block.last > end
+            more = cursor.skip_below(start) if block.master < start else cursor.next()
+            while more:
+                if not cursor.flags & DELETED:
+                    id = cursor.id()
+                    if bounded and id > end:
+                        return
                     ids.append(id)
                     entries.append(cursor.pairs())
                     if limit > 0 and len(ids) >= limit:
                         return
+                more = cursor.next()
 
     def collect_reverse(self, start: int, end: int, limit: i64, ids: list[int], entries: list[list[bytes]]) -> None:
         """As `collect`, from end down to start."""
         self.settle()
         at: i64 = bisect_right(self.masters, end) - 1
         while at >= 0 and self.blocks[at].last >= start:
-            found: list[int] = []
-            values: list[list[bytes]] = []
             cursor = Cursor(self.blocks[at])
-            while cursor.next():
-                id = cursor.id
+            while cursor.previous():
+                if cursor.flags & DELETED:
+                    continue
+                id = cursor.id()
+                if id < start:
+                    return
                 if id > end:
-                    break
-                if id >= start and not cursor.flags & DELETED:
-                    found.append(id)
-                    values.append(cursor.pairs())
-            i: i64 = len(found) - 1
-            while i >= 0:
-                ids.append(found[i])
-                entries.append(values[i])
+                    continue
+                ids.append(id)
+                entries.append(cursor.pairs())
                 if limit > 0 and len(ids) >= limit:
                     return
-                i -= 1
             at -= 1
 
     def last_valid_id(self) -> int:
@@ -332,7 +337,7 @@ class Stream(Value):
             cursor = Cursor(block)
             while cursor.next():
                 if not cursor.flags & DELETED:
-                    return cursor.id
+                    return cursor.id()
         return ID_MAX
 
     # --- removing
@@ -430,7 +435,7 @@ class Stream(Value):
         places: list[int] = []
         cursor = Cursor(block)
         while number != 0 and cursor.next():
-            if number < 0 and cursor.id >= lowest:
+            if number < 0 and cursor.id() >= lowest:
                 break
             if not cursor.flags & DELETED:
                 places.append(cursor.at)
@@ -473,6 +478,19 @@ class Stream(Value):
             if id == self.first_id:
                 return wrapped(int(self.added) - int(self.length) + 1)
         return UNKNOWN_READ
+
+    def tree_nodes(self) -> i64:
+        """The nodes of Valkey's radix tree of the blocks, counted anew when blocks came or went.
+
+        Blocks come at the end alone, with higher IDs: their number and the last ID tell whether one did.
+        """
+        n: i64 = len(self.masters)
+        last = self.masters[n - 1] if n > 0 else 0
+        if n != self._tree or last != self._tree_last:
+            self._nodes = radix_nodes(self.masters)
+            self._tree = n
+            self._tree_last = last
+        return self._nodes
 
     # --- loading
 

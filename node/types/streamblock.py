@@ -18,6 +18,8 @@ from node.types.streamid import MASK
 DELETED: Final = 1
 SAMEFIELDS: Final = 2
 OBJECT_BYTES: Final = 232  # a Block, its two bytes objects, its IDs, its places in two lists
+_LARGE: Final = 1 << 62
+_FAR: Final = 1 << 126  # from this ID on milliseconds are large
 _ENVELOPE: Final = 7  # header and end mark of the listpack
 
 
@@ -119,17 +121,36 @@ def write_difference(w: BytesWriter, difference: int) -> None:
     listpack.write_int(w, i64(difference))
 
 
+def _before(body: bytes, pos: i64) -> i64:
+    """The position of the element that ends at `pos`."""
+    i: i64 = pos - 1
+    n: i64 = body[i]
+    if n <= 127:
+        return i - n
+    n &= 127
+    shift: i64 = 7
+    while body[i] & 128:
+        i -= 1
+        low: i64 = body[i] & 127
+        n |= low << shift
+        shift += 7
+    return i - n
+
+
 @final
 @mypyc_attr(acyclic=True)
 class Cursor:
-    """Walks over the entries of one block, deleted ones too; `next` steps, the attributes tell where it stands."""
+    """Walks over the entries of one block, deleted ones too: by `next` forwards or by `previous` backwards."""
 
-    id: int
     flags: i64
     at: i64  # the place of the entry's flags in the body
-    _number: i64  # of fields
+    _ms_more: i64  # the entry's differences to the block's key
+    _seq_more: i64
+    _fields: i64  # of the master entry
+    _number: i64  # of the entry's fields
     _values: i64  # the place of the first value, or of the first field
-    _pos: i64
+    _pos: i64  # where `next` goes on
+    _end: i64  # where `previous` goes on
     _stop: i64
     _ms: int
     _seq: int
@@ -138,18 +159,25 @@ class Cursor:
     _body: bytes
 
     def __init__(self, block: Block) -> None:
-        self.id = 0
         self.flags = 0
         self.at = 0
+        self._ms_more = 0
+        self._seq_more = 0
+        self._fields = listpack.number_at(block.head, 0)
         self._number = 0
         self._values = 0
         self._pos = 0
         self._stop = len(block.body)
+        self._end = self._stop
         self._ms = block.master >> 64
         self._seq = block.master & MASK
         self._names = None
         self._block = block
         self._body = block.body
+
+    def id(self) -> int:
+        """The entry's ID."""
+        return (((self._ms + int(self._ms_more)) & MASK) << 64) | ((self._seq + int(self._seq_more)) & MASK)
 
     def next(self) -> bool:
         """Step to the next entry; False at the end."""
@@ -158,17 +186,15 @@ class Cursor:
             return False
         body = self._body
         self.at = pos
-        flags: i64 = listpack.number_at(body, pos)
+        flags: i64 = body[pos]
         self.flags = flags
+        pos += 2
+        self._ms_more = listpack.number_at(body, pos)
         pos = listpack.skip(body, pos)
-        ms = self._ms + int(listpack.number_at(body, pos))
+        self._seq_more = listpack.number_at(body, pos)
         pos = listpack.skip(body, pos)
-        seq = self._seq + int(listpack.number_at(body, pos))
-        pos = listpack.skip(body, pos)
-        self.id = ((ms & MASK) << 64) | (seq & MASK)
-        steps: i64 = 0
+        steps: i64 = self._fields
         if flags & SAMEFIELDS:
-            steps = self._master_fields()
             self._number = steps
         else:
             self._number = listpack.number_at(body, pos)
@@ -187,15 +213,46 @@ class Cursor:
         self._pos = listpack.skip(body, pos)
         return True
 
-    def _master_fields(self) -> i64:
-        return listpack.number_at(self._block.head, 0)
+    def previous(self) -> bool:
+        """Step to the entry before, the first time to the last one; False at the beginning."""
+        if self._end <= 0:
+            return False
+        body = self._body
+        pos: i64 = _before(body, self._end)
+        steps: i64 = listpack.number_at(body, pos)
+        while steps > 0:
+            pos = _before(body, pos)
+            steps -= 1
+        self._end = pos
+        self._pos = pos
+        return self.next()
+
+    def skip_below(self, start: int) -> bool:
+        """Step to the first entry whose ID is not below `start`; False when there is none."""
+        if start >= _FAR or self._block.last >= _FAR or self._seq >= _LARGE or start & MASK >= _LARGE:
+            while self.next():
+                if self.id() >= start:
+                    return True
+            return False
+        ms_more: i64 = (start >> 64) - self._ms
+        seq_more: i64 = (start & MASK) - self._seq
+        least: i64 = -self._seq
+        while self.next():
+            if self._ms_more < ms_more:
+                continue
+            if self._ms_more > ms_more:
+                return True
+            found: i64 = self._seq_more
+            if found < least or found > _LARGE // 2:  # a sequence number so large that the difference may have wrapped
+                if self.id() >= start:
+                    return True
+            elif found >= seq_more:
+                return True
+        return False
 
     def seek(self, id: int) -> bool:
         """Step to the entry with this ID; False when it is not there, or deleted."""
-        while self.next():
-            if self.id >= id:
-                return self.id == id and self.flags & DELETED == 0
-        return False
+        return self.skip_below(id) and self.id() == id and self.flags & DELETED == 0
 
     def pairs(self) -> list[bytes]:
         """Fields and values of the entry, in turn."""

@@ -7,8 +7,8 @@ from mypy_extensions import i64, mypyc_attr
 
 UNKNOWN_READ: Final = -1  # entries_read of a group whose count can't be told
 
-PENDING_BYTES: Final = 250  # a pending entry: its record, ID, places in the table and in two orders
-CONSUMER_BYTES: Final = 220
+PENDING_BYTES: Final = 180  # a pending entry: its record, ID, places in the table and in two orders
+CONSUMER_BYTES: Final = 330
 GROUP_BYTES: Final = 420
 _HALF: Final = 256
 

@@ -5,11 +5,11 @@ are taken, and what is below zero wraps around, unless it has the plain form of 
 """
 
 import re
-from typing import Final
+from typing import Final, final
 
 from mypy_extensions import i64
 
-from node.numbers import is_int
+from node.numbers import format_int, is_int
 
 MASK: Final = 0xFFFFFFFFFFFFFFFF
 ID_MIN: Final = 0
@@ -33,9 +33,30 @@ def make_id(ms: int, seq: int) -> int:
     return (ms << 64) | seq
 
 
+@final
+class _Milliseconds:
+    """The last milliseconds that were written, and their text: IDs come in runs."""
+
+    ms: int
+    text: bytes
+
+    def __init__(self) -> None:
+        self.ms = 0
+        self.text = b"0-"
+
+
+_LAST: Final = _Milliseconds()
+
+
 def format_id(id: int) -> bytes:
     """`ms-seq`."""
-    return b"%d-%d" % (id >> 64, id & MASK)
+    last = _LAST
+    ms = id >> 64
+    if ms != last.ms:
+        last.ms = ms
+        last.text = b"%d-" % ms
+    seq = id & MASK
+    return last.text + (format_int(i64(seq)) if seq < 1024 else b"%d" % seq)
 
 
 def parse_number(text: bytes) -> int:

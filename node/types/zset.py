@@ -260,16 +260,28 @@ class ZSet(Value):
         rank = random_below(rng, self.count)
         return self.members(rank, rank + 1)[0]
 
-    def random_ranks(self, rng: Random, number: i64) -> list[int]:
-        """So many different ranks chosen at random, in no particular order; all of them when there are not more."""
-        if number >= self.count:
-            return list(range(self.count))
-        if number * 3 > self.count:
-            return rng.sample(range(self.count), number)
-        taken: dict[int, None] = {}
-        while len(taken) < number:
-            taken[random_below(rng, self.count)] = None
-        return list(taken)
+    def pick(self, rng: Random, number: i64, members: list[bytes], scores: list[float]) -> None:
+        """Append so many different members chosen at random; all of them, in order, when there are not more."""
+        left = self.count
+        if number < left // 3 and self.order is not None:
+            taken: dict[bytes, None] = {}
+            while len(taken) < number:
+                taken[self.scores.random(rng)] = None
+            for member in taken:
+                members.append(member)
+                scores.append(self._score_in_table(member))
+            return
+        every: list[bytes] = []
+        values: list[float] = []
+        self.collect(0, left, every, values)
+        i: i64 = 0
+        while i < len(every) and number > 0:
+            if number >= left or random_below(rng, left) < number:
+                members.append(every[i])
+                scores.append(values[i])
+                number -= 1
+            left -= 1
+            i += 1
 
     def scan(self, cursor: i64, want: i64, members: list[bytes]) -> i64:
         """One ZSCAN step: append members and return the next cursor, 0 at the end. A small set is returned whole."""

@@ -176,6 +176,11 @@ object encoding k | object freq k | object | object help | object encoding | obj
 memory usage | ssubscribe a b | subscribe a | spublish a b | publish a b | psubscribe a | watch a b | exists a b
 touch a | unlink a b | ping | ping a b c | nosuch a | client list | client nosuch | config get a | keys * | scan 0
 hset h a 1 | hget h a | zadd z 1 a | restore k 0 v | dump k | move k 1 | expire k 1 | type k | wait 1 0
+eval s 0 | eval 0 1 | eval s 2 a | eval s 1 a b | eval_ro s -1 a | evalsha s x a | fcall f 0 1 | fcall_ro f 1 k | eval s
+xread streams a 1 | xread streams a b 1 2 | xread streams a b 1 | xread count 1 block 0 streams a $ | xread streams a
+xread streams | xread a b c | xreadgroup group g c streams a > | xreadgroup group g c count 1 streams a b > >
+sort k | sort k store d | sort k by x store d store e | sort k get store limit store 1 | sort_ro k by store
+migrate h 1 k 0 1 | migrate h 1 k 0 1 keys a b | migrate h 1 k 0 1 auth keys keys a | hexpire h 1 fields 1 a
 multi | exec | asking | debug object k | cluster keyslot k | cluster getkeysinslot 1 2 | command getkeys get k
 """
 

@@ -21,7 +21,8 @@ ERRORS = (
 COMMANDS = [
     "get x", "set a " + "v" * 200, "mset " + " ".join(f"k{i} v" for i in range(30)), "set b " + "v" * 128,
     "mset " + " ".join(f"k{i} v" for i in range(15)) + " last", "auth a b", "hello 2 auth default x",
-    "config set requirepass \"\"", "config set maxmemory 0 requirepass \"\"", "multi", "get m", "exec", "client setname bar",
+    "config set requirepass \"\"", "config set maxmemory 0 requirepass \"\"", "multi", "get m", "exec",
+    "client setname bar",
     "nosuch", "get", "lpush a b", "incr n", "GET x", "mget a b", "object encoding a", "blpop l 0.01", "ping",
     "eval \"return server.call('get',KEYS[1])\" 1 n", "multi", "set q 1", "nosuch", "exec", "type a", "expire n 100",
 ]  # fmt: skip
@@ -42,7 +43,8 @@ def session(request: pytest.FixtureRequest, twins: Twins) -> Iterator[Session]:
     yield session
     for link in session.pair(9).both:
         link.ask([b"config", b"set", b"slowlog-log-slower-than", b"10000", b"slowlog-max-len", b"128",
-                  b"commandlog-request-larger-than", b"1048576", b"commandlog-reply-larger-than", b"1048576"])  # fmt: skip
+                  b"commandlog-request-larger-than", b"1048576",
+                  b"commandlog-reply-larger-than", b"1048576"])  # fmt: skip
     session.close()
 
 
@@ -78,7 +80,8 @@ def test_counts_and_bounds(session: Session) -> None:
     """The newest are told first, ten unless asked for more, and no more are kept than slowlog-max-len says."""
     play(
         session,
-        "config set slowlog-log-slower-than 0;slowlog reset;slowlog len;ping;ping;slowlog len;slowlog reset;slowlog len;"
+        "config set slowlog-log-slower-than 0;slowlog reset;slowlog len;ping;ping;slowlog len;slowlog reset;"
+        "slowlog len;"
         "config set slowlog-max-len 2;ping;ping;ping;slowlog len;config set slowlog-max-len 0;ping;slowlog len;"
         "config set slowlog-max-len 128;slowlog len;config set slowlog-log-slower-than -1;slowlog len;ping;slowlog len",
     )

@@ -26,7 +26,8 @@ SCRIPTS = {
     "multi": "multi;set x 1;get y;nosuch;exec;multi;set x 1;get y;exec;multi;get x;discard;exec;discard;multi;get",
     "nested": "multi;multi;watch x;exec;watch x;unwatch",
     "pubsub": "publish a b;spublish a b",
-    "facts": "ping;ping x;echo hi;command count;object encoding x;memory usage x;role;dbsize;type x;flushall;flushdb;wait 0 0",
+    "facts": "ping;ping x;echo hi;command count;object encoding x;memory usage x;role;dbsize;type x;flushall;"
+    "flushdb;wait 0 0",
     "blocking": "rpush l 1;blpop l 0;blpop l 0.01;lmove a b left right;blmove a b left right 0.01",
     "reset": "reset;get x",
     "latency": "latency histogram get;latency help;memory doctor;memory help;memory purge",

@@ -176,6 +176,26 @@ def test_encoding_after_popping_many(servers: Twins, count: int, word: bytes) ->
         assert theirs == ours
 
 
+@pytest.mark.parametrize("taken", [(50, 40), (100, 99), (100, 100), (100, 101), (180, 10), (60, 0), (0, 0)])
+@pytest.mark.parametrize("size", [200, 600])
+@pytest.mark.parametrize("word", [b"", b"m"], ids=["integers", "strings"])
+def test_encoding_of_differences_and_unions(servers: Twins, size: int, taken: tuple[int, int], word: bytes) -> None:
+    """SDIFFSTORE goes one of two ways by the sizes of the sets, and the way shows in the encoding of its result; a
+    union with a large set is encoded as if made member by member.
+    """
+    twin = servers.client()
+    twin.both(b"del", b"d1", b"d2", b"d3", b"result")
+    twin.both(b"sadd", b"d1", *[b"%b%d" % (word, i) for i in range(size)])
+    for name, number, first in ((b"d2", taken[0], 0), (b"d3", taken[1], taken[0])):
+        if number:
+            twin.both(b"sadd", name, *[b"%b%d" % (word, i) for i in range(first, first + number)])
+    for sources in ([b"d1", b"d2"], [b"d1", b"d2", b"d3"], [b"d1", b"d2", b"d3", b"d3", b"nothing"]):
+        for name in (b"sdiffstore", b"sunionstore"):
+            for command in ([name, b"result", *sources], [b"object", b"encoding", b"result"]):
+                theirs, ours = twin.both(*command)
+                assert theirs == ours, (name, sources)
+
+
 def test_a_walk_over_a_big_set_is_complete(servers: Twins) -> None:
     """SSCAN returns every member that stays, while others come and go."""
     node = servers.client().node

@@ -113,8 +113,7 @@ def test_many_elements(servers: Twins, limit: Words, order: Words) -> None:
     twin.close()
 
 
-# Valkey makes a skiplist of a packed sorted set when it sorts it; here none is packed.
-OPTIONS = ("--notify-keyspace-events", "KEAn", "--zset-max-listpack-entries", "0")
+OPTIONS = ("--notify-keyspace-events", "KEAn")
 LINES = """command getkeys sort l by x store q
 command getkeys sort l store a store b
 command getkeys sort l get # limit 0 store
@@ -125,6 +124,22 @@ command getkeys migrate h 1 k 0 1 keys a b
 command getkeys migrate h 1 "" 0 1 auth keys keys a b
 command getkeysandflags sort l store a
 command getkeysandflags migrate h 1 k 0 1""".splitlines()
+
+
+@pytest.mark.parametrize("line", [
+    b"sort p", b"sort p alpha desc", b"sort p by nosort", b"sort p by nosort limit 9 1", b"sort p store q",
+    b"sort_ro p", b"sort p get bad", b"sort p limit x 1", b"sort w",
+])  # fmt: skip
+def test_a_sorted_zset_becomes_a_skiplist(servers: Twins, line: bytes) -> None:
+    """Sorting a packed sorted set leaves a skiplist behind, as in Valkey, whatever comes of it; a refusal does not."""
+    twin = servers.client()
+    twin.both(b"del", b"p", b"w", b"q")
+    twin.both(b"zadd", b"p", b"1", b"2", b"2", b"1")
+    twin.both(b"zadd", b"w", b"1", b"word")
+    for words in (line.split(), [b"object", b"encoding", b"p"], [b"object", b"encoding", b"w"]):
+        theirs, ours = twin.both(*words)
+        assert theirs == ours
+    twin.close()
 
 
 @pytest.mark.parametrize("line", LINES)

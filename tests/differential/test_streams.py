@@ -203,6 +203,30 @@ def await_blocked(session: Session, number: int) -> None:
             blocked = int(link.ask([b"info", b"clients"]).split(b"blocked_clients:")[1].split(b"\r\n")[0])
 
 
+def test_digests_are_those_of_valkey(servers: Twins) -> None:
+    """DEBUG DIGEST-VALUE and DIGEST count the entries of a stream, not its groups."""
+    session = Session(servers)
+    try:
+        session.run([command(line) for line in (
+            "flushall", "xadd k 1-5 a 1 b 2", "xadd k 2-7 a 1 c xx", "xadd k 3 a 1", "xdel k 2-7", "xgroup create k g 0",
+            "debug digest-value k none", "debug digest", "copy k j", "debug digest", "type j", "scan 0 type stream",
+        )])  # fmt: skip
+    finally:
+        session.close()
+
+
+def test_a_group_that_read_what_was_trimmed_counts_anew(servers: Twins) -> None:
+    """The count of entries read is estimated anew once all that the group had read is trimmed away."""
+    lines = (
+        "del s", "xadd s 1-1 a 1", "xadd s 1-2 a 1", "xadd s 2-1 a 1", "xadd s 3-0 a 1", "xadd s 7-7 a 1",
+        "xgroup create s g 0", "xreadgroup group g a count 3 streams s >", "xtrim s minid 5",
+        "xreadgroup group g b count 1 streams s >", "xinfo groups s",
+    )  # fmt: skip
+    session = Session(servers)
+    session.run([line.encode().split() for line in lines])
+    session.close()
+
+
 def test_inside_a_transaction_nothing_waits(servers: Twins) -> None:
     """XREAD and XREADGROUP in EXEC answer null at once."""
     session = Session(servers)

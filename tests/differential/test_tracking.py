@@ -1,4 +1,4 @@
-"""Client-side caching: options, errors, invalidations and their order agree with genuine Valkey's, in RESP2 and RESP3."""
+"""Client-side caching: options, errors, invalidations and their order agree with genuine Valkey's."""
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ PUSHES = {
     "noloop": "client tracking on noloop;get x;set x 1;get x;1: set x 2;0>;1: set x 3;ping",
     "optin": "client tracking on optin;get x;1: set x 1;client caching yes;get x;1: set x 2;0>;1: set x 3;get x;"
     "1: set x 4;client caching yes;multi;get x;get y;exec;1: set x 5;0>;1: set y 1;0>;ping",
-    "optout": "client tracking on optout;get x;1: set x 1;0>;client caching no;get x;1: set x 2;get x;1: set x 3;0>;ping",
-    "caching-in-multi": "client tracking on optin;multi;client caching yes;get x;get y;exec;get z;1: mset x 1 y 1 z 1;0>;0>;"
+    "optout": "client tracking on optout;get x;1: set x 1;0>;client caching no;get x;1: set x 2;get x;"
+    "1: set x 3;0>;ping",
+    "caching-in-multi": "client tracking on optin;multi;client caching yes;get x;get y;exec;get z;"
+    "1: mset x 1 y 1 z 1;0>;0>;"
     "ping",
     "databases": "client tracking on;select 1;get x;1: set x 1;0>;1: select 2;get x;1: set x 2;0>;select 0;ping",
     "flush": "client tracking on;get x;flushall;0>;1: set x 1;1: flushdb;0>;1: flushall async;0>;1: flushdb;0>;ping",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shlex
 import threading
 from collections.abc import Iterator
 
@@ -113,6 +114,53 @@ def test_other_commands_need_one_slot(r: redis.Redis) -> None:
         with pytest.raises(redis.ResponseError, match="Keys in request don't hash to the same slot"):
             r.execute_command(*words)
     assert r.msetnx({"{t}a": 1, "{t}b": 2}) is True
+
+
+CROSSED = [
+    "BITOP OR {to} {a} {b}", "PFMERGE {to} {a}", "PFCOUNT {a} {b}",
+    "GEOSEARCHSTORE {to} {a} FROMLONLAT 1 1 BYRADIUS 1 m",
+    "GEORADIUS {a} 1 1 1 m STORE {to}", "SORT {a} STORE {to}", "LCS {a} {b}", "XREAD STREAMS {a} {b} 0 0",
+    "XREADGROUP GROUP g c STREAMS {a} {b} > >", "EVAL 'return 1' 2 {a} {b}", "SINTERCARD 2 {a} {b}",
+    "ZUNIONSTORE {to} 1 {a}", "ZINTER 2 {a} {b}", "LMPOP 2 {a} {b} LEFT", "COPY {a} {b}", "SMOVE {a} {b} m",
+    "MSETEX 2 {a} 1 {b} 2 NX EX 100", "MSETEX 2 {a} 1 {b} 2 XX",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", CROSSED)
+def test_commands_of_several_keys_need_one_slot(rig: Rig, r: redis.Redis, line: str) -> None:
+    """What no cut could answer is refused over slots before any node executes it, and works with a common hash tag."""
+    def words(**keys: str) -> list[str]:
+        return shlex.split(line.format(**keys))
+
+    with rig.wire() as wire:
+        crossed = wire.ask(*words(a="a", b="b", to="c"))
+        together = wire.ask(*words(a="{t}a", b="{t}b", to="{t}c"))
+    assert crossed == b"-CROSSSLOT Keys in request don't hash to the same slot\r\n"
+    assert not together.startswith((b"-CROSSSLOT", b"-ERR"))
+    assert r.exists("a", "b", "c") == 0
+
+
+def test_scripts_without_keys(rig: Rig, r: redis.Redis) -> None:
+    """A script that names no key runs at some shard; one that was loaded runs at every shard."""
+    assert r.eval("return {1, ARGV[1]}", 0, "x") == [1, "x"]
+    digest = r.script_load("return redis.call('incr', KEYS[1])")
+    assert [r.evalsha(digest, 1, f"n:{n}") for n in range(50)] == [1] * 50
+    assert r.script_exists(digest, "0" * 40) == [True, False]
+    assert r.script_flush()
+    assert r.script_exists(digest) == [False]
+
+
+def test_msetex_is_cut_by_slot(rig: Rig, r: redis.Redis) -> None:
+    """MSETEX without a condition sets keys of all shards, with its option on each, as its command tips ask."""
+    pairs = [word for n in range(100) for word in (f"key:{n}", str(n))]
+    assert r.execute_command("MSETEX", 100, *pairs, "EX", 1000) == 1
+    assert r.mget([f"key:{n}" for n in range(100)]) == [str(n) for n in range(100)]
+    assert {r.ttl(f"key:{n}") > 900 for n in range(100)} == {True}
+    assert min(node.client().dbsize() for node in rig.nodes) > 10
+    with rig.wire() as wire:
+        for line in ("3 a 1 b 2", "x a 1 b 2", "2 a 1 b 2 Y", "0 a 1", "2 a 1 b 2 EX 0"):
+            assert wire.ask("MSETEX", *line.split()).startswith(b"-"), line
+    assert r.exists("a", "b") == 0
 
 
 # --- transactions

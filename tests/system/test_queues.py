@@ -11,9 +11,12 @@ What ran is known from a file to which every job appends a line, not from the st
 * RQ moves a job's id to a list of its own (`BLMOVE`), notes that the job has started, and stores its end in a
   transaction. A worker that cannot know whether one of these happened repeats the command, not the job, so a job runs
   once; the sender repeats a job when it cannot know whether it arrived: one may run twice.
+* BullMQ moves jobs by scripts, each of which happens as a whole or not at all; ioredis repeats what its broken
+  connection left open. A job that was moved to a worker that does not know is taken up again when its lock has lapsed;
+  a job that is sent by an ID of its own is one job however often it is sent.
 
-Only the reply to a pop can be lost with its element, by both queues' own design, in the microseconds between a
-primary's handing the pop to its replica and its reply to the client.
+Only the reply to a pop of the first two can be lost with its element, by their own design, in the microseconds between
+a primary's handing the pop to its replica and its reply to the client.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from tests.apps.conftest import install_javascript
 from tests.conftest import find_free_port
 from tests.system.test_up import ROOT, House, start
 
@@ -129,7 +133,7 @@ def until(right: Callable[[], bool], workers: list[subprocess.Popen[bytes]], wha
 
 @contextmanager
 def workers(
-    commands: list[list[str]], environment: dict[str, str], log: Path
+    commands: list[list[str]], environment: dict[str, str], log: Path, cwd: Path = ROOT
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Worker processes, each ended by its pid; their logs are shown when the test fails."""
     running = []
@@ -137,8 +141,8 @@ def workers(
         for command in commands:
             running.append(
                 subprocess.Popen(
-                    [sys.executable, "-W", "ignore", "-m", *command],
-                    cwd=ROOT,
+                    command if command[0] == "node" else [sys.executable, "-W", "ignore", "-m", *command],
+                    cwd=cwd,
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -253,6 +257,32 @@ def run_rq(house: House, client: redis.Redis, folder: Path, jobs: int, kill: boo
     return figures
 
 
+def bullmq(house: House, client: redis.Redis, folder: Path, jobs: int) -> dict[str, Any]:
+    """Send jobs while two workers run them and the primary is killed; all must be completed."""
+    runs = Runs(folder / "runs")
+    environment = environment_of(house, runs)
+    javascript = install_javascript()
+    script = ["node", "bullmq_failover.mjs"]
+    began = time.monotonic()
+    with workers([[*script, "work"]] * SLOTS, environment, folder / "log", javascript) as running:
+        killing = Killing(house, runs, jobs // 3)
+        done = subprocess.run(
+            [*script, "send", str(jobs)], cwd=javascript, env=environment, capture_output=True, text=True,
+            timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        until(
+            lambda: client.zcard("bull:square:completed") == jobs,
+            running,
+            lambda: f"all completed ({runs.figures(jobs, 0)})",
+        )
+        figures = runs.figures(jobs, time.monotonic() - began)
+        killing.verify()
+    results = [client.hget(f"bull:square:n-{number}", "returnvalue") for number in range(jobs)]
+    assert [int(result) for result in results] == [number * number for number in range(jobs)]
+    return figures
+
+
 def test_celery_undisturbed(house: House, client: redis.Redis, tmp_path: Path) -> None:
     """200 jobs run once each and have their results."""
     figures = celery(house, client, tmp_path, FEW, kill=False, pool="threads", late=False)
@@ -286,3 +316,14 @@ def test_rq_while_the_primary_is_killed(
     show("RQ", figures, capsys)
     assert figures["lost"] == 0
     assert figures["duplicates"] <= 1
+
+
+@pytest.mark.slow
+def test_bullmq_while_the_primary_is_killed(
+    house: House, client: redis.Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1,000 jobs: all are completed, and at most those that were running run again."""
+    figures = bullmq(house, client, tmp_path, JOBS)
+    show("BullMQ", figures, capsys)
+    assert figures["lost"] == 0
+    assert figures["duplicates"] <= 4 * SLOTS

@@ -145,6 +145,39 @@ def test_write_during_full_sync(node_process: Callable[..., Server], oracle_proc
     assert contents(replica) == contents(primary)
 
 
+def test_nothing_follows_a_snapshot_before_its_acknowledgement(node_process: Callable[..., Server]) -> None:
+    """A replica looks for the mark at the end of what it reads: what was written meanwhile waits until it has answered.
+
+    Genuine Valkey never ended its synchronisation when bytes of the stream came with the mark.
+    """
+    server = node_process()
+    primary = server.client()
+    with server.connect() as link:
+        link.sendall(b"REPLCONF capa eof capa psync2\r\n")
+        assert link.recv(100) == b"+OK\r\n"
+        link.sendall(b"PSYNC ? -1\r\n")
+        received = b""
+        while b"\r\n" not in received.partition(b"$EOF:")[2]:
+            received += link.recv(4096)
+        primary.set("meanwhile", 1)
+        mark = received.partition(b"$EOF:")[2][:40]
+        while received.count(mark) < 2:
+            received += link.recv(65536)
+        assert received.endswith(mark)
+        primary.set("later", 1)
+        assert primary.info("replication")["slave0"]["state"] == "send_bulk"
+        link.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            link.recv(1)
+        link.setblocking(True)
+        link.sendall(b"REPLCONF ACK 1\r\n")
+        stream = b""
+        while b"later" not in stream:
+            stream += link.recv(4096)
+        assert 0 < stream.index(b"meanwhile") < stream.index(b"later")
+        assert primary.info("replication")["slave0"]["state"] == "online"
+
+
 def test_promotion_keeps_the_history(node_process: Callable[..., Server]) -> None:
     """After a promotion the other replica and the old primary continue with the new one without a full sync."""
     first, second, third = node_process(), node_process(), node_process()

@@ -125,8 +125,8 @@ def test_unknown_and_twice(options: Options) -> None:
 
 
 def test_match(options: Options) -> None:
-    """Patterns find names and aliases in any case; a hidden option answers to its exact name only."""
-    assert options.match([b"NUM*", b"count", b"count"]) == [(b"number", b"5"), (b"count", b"5")]
+    """Patterns find names and aliases in any case, sorted; a hidden option answers to its exact name only."""
+    assert options.match([b"NUM*", b"count", b"count"]) == [(b"count", b"5"), (b"number", b"5")]
     assert options.match([b"FLAG"]) == [(b"FLAG", b"no")]
     assert options.match([b"s[ei]*"]) == [(b"size", b"100")]
     assert options.match([b"secret"]) == [(b"secret", b"")]

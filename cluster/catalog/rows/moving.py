@@ -10,6 +10,7 @@ from cluster.catalog.build import (
     keys_unknown,
     many,
     many_tokens,
+    marked,
     oneof,
     opt,
     pattern,
@@ -47,9 +48,9 @@ _OTHER_KEYS = keys_unknown(
 )
 _SORT_ARGS = [
     key(),
-    opt(pattern("by-pattern", word="BY", show="pattern")),
+    opt(marked(pattern("by-pattern", word="BY", show="pattern"), 1)),
     opt(block("limit", integer("offset"), integer("count"), word="LIMIT")),
-    opt(many_tokens(pattern("get-pattern", word="GET", show="pattern"))),
+    opt(many_tokens(marked(pattern("get-pattern", word="GET", show="pattern"), 1))),
     opt(oneof("order", token("ASC"), token("DESC"))),
     opt(token("ALPHA", name="sorting")),
 ]

@@ -5,11 +5,10 @@ from cluster.catalog.model import (
     ACCESS,
     ACL_SCRIPTING,
     ALLOW_BUSY,
-    Command,
     DENYOOM,
     LOADING,
-    NOSCRIPT,
     NO_MANDATORY_KEYS,
+    NOSCRIPT,
     READONLY,
     RO,
     RW,
@@ -17,6 +16,7 @@ from cluster.catalog.model import (
     STALE,
     UPDATE,
     WRITE,
+    Command,
 )  # fmt: skip
 
 ROWS: list[Command] = [

@@ -22,8 +22,14 @@ for code = 0, 31 do
 end
 local UNESCAPE = {[34] = '"', [92] = '\\', [47] = '/', [98] = '\b', [102] = '\f', [110] = '\n', [114] = '\r', [116] = '\t'}
 
+-- whether a text has to be escaped; in long ones a search for each byte is faster than one for a set
+local function special(text)
+  if #text < 64 then return find(text, '[%c"\\/]') end
+  return find(text, '"', 1, true) or find(text, '\\', 1, true) or find(text, '/', 1, true) or find(text, '%c')
+end
+
 local function quote(text)
-  if find(text, '[%c"\\/]') then return '"' .. gsub(text, '[%c"\\/]', ESCAPE) .. '"' end
+  if special(text) then return '"' .. gsub(text, '[%c"\\/]', ESCAPE) .. '"' end
   return '"' .. text .. '"'
 end
 
@@ -249,7 +255,7 @@ local function new()
     local kind = type(value)
     local text
     if kind == 'string' then
-      if find(value, '[%c"\\/]') then value = gsub(value, '[%c"\\/]', ESCAPE) end
+      if special(value) then value = gsub(value, '[%c"\\/]', ESCAPE) end
       text = '"' .. value .. '"'
     elseif kind == 'number' then
       if number_format or value - value ~= 0 then text = special_number(value) else text = value end

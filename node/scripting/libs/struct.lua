@@ -98,7 +98,12 @@ end
 
 local function put_integer(n, size, big)
   local text
-  if size == 1 and n >= 0 and n < 256 then return char(n - n % 1) end
+  if n >= 0 and n < 4294967296 and size <= 4 then  -- what most records hold
+    n = n - n % 1
+    if size == 1 then return char(n % 256) end
+    text = size == 2 and char(n % 256, (n - n % 256) / 256 % 256) or sub(four(n), 1, size)
+    return big and reverse(text) or text
+  end
   local high, low = halves(n)
   text = four(low) .. four(high)
   if size <= 8 then text = sub(text, 1, size) else text = text .. rep('\0', size - 8) end
@@ -106,6 +111,10 @@ local function put_integer(n, size, big)
 end
 
 local function get_integer(text, at, size, big, signed)
+  if size == 1 then
+    local c = byte(text, at)
+    return signed and c >= 128 and c - 256 or c
+  end
   local high, low = 0, 0
   for i = 0, size - 1 do
     local c = byte(text, big and at + i or at + size - 1 - i)

@@ -1,7 +1,7 @@
 // Runs the scenarios of an application side by side and prints what became of each: "ok", or its error.
 import { EventEmitter } from "node:events";
 
-const PATIENCE = 40_000;
+const PATIENCE = 60_000;
 
 export const url = process.argv[2];
 

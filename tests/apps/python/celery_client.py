@@ -124,8 +124,8 @@ def control() -> None:
     running.revoke(terminate=True, signal="SIGKILL")
     with pytest.raises(TaskRevokedError):
         running.get(PATIENCE)
-    waiting = tasks.now.apply_async(countdown=0.5)
-    waiting.revoke()
+    waiting = tasks.now.apply_async(countdown=2)
+    remote.revoke(waiting.id, **options)
     with pytest.raises(TaskRevokedError):
         waiting.get(PATIENCE)
     assert asked.stats()[name]["total"]["apps.add"] > 200

@@ -134,7 +134,7 @@ def limits() -> None:
 
 def workers() -> None:
     """Two are known; one is told to stop its job; a job whose process dies has failed, and runs when sent again."""
-    assert Worker.count(connection=client) == 2
+    until(lambda: Worker.count(connection=client) == 2, "two workers")
     long = queue.enqueue(jobs.sleep, 60)
     assert client.blpop("sleeping", PATIENCE)
     wait(long, JobStatus.STARTED)

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 def until(right: Callable[[], object], what: str) -> None:
