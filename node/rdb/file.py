@@ -50,6 +50,11 @@ _MILLISECONDS: Final = struct.Struct("<q")
 _SLOTS: Final = 16384
 
 
+def _time(ms: i64) -> i64:
+    """An expiry as stores have it: of 0 for never (-1 in the file), and never below 1 else, for that is over."""
+    return 0 if ms == -1 else max(ms, 1)
+
+
 @final
 class RdbReader:
     """Pull keys out of a file: `advance` (or `next`) fills the attributes. Every method may raise RdbError."""
@@ -153,10 +158,10 @@ class RdbReader:
         while True:
             kind = r.byte()
             if kind == EXPIRETIME_MS:
-                self.expire_at = i64(_MILLISECONDS.unpack(r.take(8))[0])
+                self.expire_at = _time(_MILLISECONDS.unpack(r.take(8))[0])
             elif kind == EXPIRETIME:
                 seconds = i64(_SECONDS.unpack(r.take(4))[0])
-                self.expire_at = seconds * 1000
+                self.expire_at = _time(seconds * 1000 if seconds != -1 else -1)
             elif kind == IDLE:
                 self.idle = r.length()
             elif kind == FREQ:
