@@ -67,7 +67,7 @@ class ValueReader:
     _hash: Hash
     _set: Set
     _list: quicklist.List
-    _scores: dict[bytes, float]
+    _filling: zset.Filling
     _nodes: list[tuple[bool, bytes]]
     _stream: StreamReader | None
 
@@ -82,7 +82,7 @@ class ValueReader:
         self._hash = _NO_HASH
         self._set = _NO_SET
         self._list = _NO_LIST
-        self._scores = {}
+        self._filling = _NO_FILLING
         self._nodes = []
         self._stream = None
 
@@ -130,6 +130,8 @@ class ValueReader:
                 self._hash.unpack()
         elif kind == LIST:
             self._list = quicklist.growing()
+        elif kind in (ZSET, ZSET_2):
+            self._filling = zset.Filling()
         elif kind == SET:
             first = r.string()
             self._set = new_set(first, self._left)
@@ -220,6 +222,8 @@ class ValueReader:
             n -= 1
         if self._left > 0:
             return False
+        if kind in (ZSET, ZSET_2) and not self._filling.step(n):
+            return False
         self._complete(kind)
         return True
 
@@ -254,9 +258,10 @@ class ValueReader:
         r = self._r
         member = r.string()
         score = float(_DOUBLE.unpack(r.take(8))[0]) if binary else self._text_score()
-        if score != score or member in self._scores:
-            raise r.error("a score is not a number, or a member is there twice")
-        self._scores[member] = score
+        if score != score:
+            raise r.error("a score is not a number")
+        if not self._filling.take(member, score):
+            raise r.error("a member is there twice")
 
     def _text_score(self) -> float:
         n = self._r.byte()
@@ -290,7 +295,7 @@ class ValueReader:
         elif kind in (HASH, HASH_2):
             self.value = self._hash
         elif kind in (ZSET, ZSET_2):
-            self.value = zset.from_scores(self._scores)
+            self.value = self._filling.made
         else:
             made = quicklist.from_nodes(self._nodes)
             self.value = made if made.length > 0 else None
@@ -299,6 +304,7 @@ class ValueReader:
 _NO_HASH: Final = Hash()  # what stands in a reader while it reads something else; never written
 _NO_SET: Final = Set()
 _NO_LIST: Final = quicklist.List()
+_NO_FILLING: Final = zset.Filling()
 
 
 def _hash_of(packed: bytes) -> object:

@@ -331,3 +331,65 @@ def from_scores(scores: dict[bytes, float]) -> ZSet:
         members.append(member)
         values.append(score)
     return from_pairs(members, values)
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Filling:
+    """A sorted set out of members in any order, a little at a time (loading): `take` each, then `step` until done.
+
+    Members from the highest score down, as Valkey's files have them, need not be sorted.
+    """
+
+    made: ZSet
+    _members: list[bytes]
+    _values: list[float]
+    _falling: bool
+    _left: i64  # members to be put in order, -1: not begun
+
+    def __init__(self) -> None:
+        self.made = ZSet()
+        self.made.scores = ScanDict()
+        self._members = []
+        self._values = []
+        self._falling = True
+        self._left = -1
+
+    def take(self, member: bytes, score: float) -> bool:
+        """Note a member; False when it is there already."""
+        if not self.made.scores.put(member, score):
+            return False
+        if self._members:
+            last = self._values[-1]
+            self._falling = self._falling and (score < last or (score == last and member < self._members[-1]))
+        self._members.append(member)
+        self._values.append(score)
+        return True
+
+    def step(self, number: i64) -> bool:
+        """Put so many members more in their order; True when all are."""
+        made = self.made
+        if self._left < 0:
+            self._begin()
+        order = made.order
+        assert order is not None
+        while number > 0 and self._left > 0:
+            self._left -= 1
+            number -= 1
+            member = self._members[self._left]
+            order.append_last(self._values[self._left], member)
+            made.weight += bytes_cost(len(member))
+            made.count += 1
+        if self._left > 0:
+            return False
+        made.compact()
+        return True
+
+    def _begin(self) -> None:
+        if not self._falling:
+            pairs = [(self._values[i], member) for i, member in enumerate(self._members)]
+            pairs.sort(reverse=True)
+            self._values = [pair[0] for pair in pairs]
+            self._members = [pair[1] for pair in pairs]
+        self._left = len(self._members)
+        self.made.order = SortedBlocks()

@@ -23,7 +23,7 @@ from node.types.hash import Hash
 from node.types.quicklist import List
 from node.types.set import Set
 from node.types.stream import Stream
-from node.types.zset import ZSet
+from node.types.zset import ZSet, from_scores
 from sentinel.cli.main import main as cli
 from tests.unit import old_rdb as old
 
@@ -317,6 +317,25 @@ def test_a_big_value_comes_in_parts() -> None:
         parts = 0
     assert sizes == [5000, 5000, 1000]
     assert min(steps) >= 19
+
+
+@pytest.mark.parametrize("order", ["falling", "rising", "mixed"])
+def test_a_sorted_set_in_any_order(order: str) -> None:
+    """Files of Valkey have members from the highest score down; others are sorted."""
+    pairs = [(float(n // 3), b"member%d" % n) for n in range(1000)]
+    pairs.sort(reverse=order == "falling")
+    if order == "mixed":
+        random.Random(1).shuffle(pairs)
+    body = b"\x05" + old.string(b"k") + old.length(1000)
+    r = reader(old.file(body + b"".join(old.string(member) + struct.pack("<d", score) for score, member in pairs)))
+    assert r.next()
+    value = r.value
+    assert isinstance(value, ZSet)
+    members: list[bytes] = []
+    value.collect(0, value.count, members, None)
+    assert members == [member for _, member in sorted(pairs)]
+    assert value.get(b"member999") == 333.0
+    assert dump(from_scores({member: score for score, member in pairs})) == dump(value)
 
 
 def test_bytes_behind_the_end_are_left_alone() -> None:
