@@ -357,6 +357,8 @@ _INERT: Final = (
     _memory("hll-sparse-max-bytes", 3000),
     _flag("replica-lazy-flush", "yes", aliases=("slave-lazy-flush",)),
     _flag("rdb-del-sync-files", "no"),
+    Option("sanitize-dump-payload", Kind.ENUM, "no", choices=("no", "yes", "clients"), hidden=True),
+    Option("rdb-version-check", Kind.ENUM, "strict", choices=("strict", "relaxed")),
     Option("appendfsync", Kind.ENUM, "everysec", choices=("everysec", "always", "no")),
     _text("appendfilename", "appendonly.aof", immutable=True),
     _text("appenddirname", "appendonlydir", immutable=True),
