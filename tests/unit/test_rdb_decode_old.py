@@ -349,6 +349,28 @@ def test_bytes_behind_the_end_are_left_alone() -> None:
 
 # --- hostile files
 
+
+def test_a_backward_length_in_a_longer_form_is_refused() -> None:
+    """It leads back to the entry all the same, but no search by bytes would find the element."""
+    entries = b"\x84abc\0" + b"\x84"  # the last byte says: 4, and more above; the data end with the zero above
+    with pytest.raises(listpack.CorruptListpack, match="backward"):
+        listpack.canonical(listpack.wrap(entries, 1))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [b"\xc0\x05\x02", b"\xf1\x05\x00\x03", b"\xf4" + b"\x05" + b"\0" * 7 + b"\x09", b"\x815\x02", b"\xe0\x015\x03",
+     b"\xf0\x01\0\0\x005\x06"],
+)  # fmt: skip
+def test_a_number_in_another_form_is_stored_in_the_shortest(entry: bytes) -> None:
+    """Elements are found by their bytes, of which there is one form; one that has it is taken over as it is."""
+    assert listpack.canonical(listpack.wrap(entry, 1)) == listpack.build([b"5"])
+    usual = listpack.build(
+        [b"5", b"-4096", b"4096", b"70000", b"-9000000", b"5000000000", b"x" * 64, b"y" * 4096, b"05"]
+    )
+    assert listpack.canonical(usual) is usual
+
+
 BOMBS = {
     "string": b"\x00" + old.string(b"k") + b"\x80\xff\xff\xff\xff",
     "string of 64 bits": b"\x00" + old.string(b"k") + b"\x81\x3f" + b"\xff" * 7,
