@@ -64,6 +64,7 @@ COMPILED = [
     "node/rdb/encode.py",
     "node/rdb/file.py",
     "node/rdb/opcodes.py",
+    "node/rdb/pieces.py",
     "node/redaction.py",
     "node/rdb/reader.py",
     "node/rdb/streams.py",

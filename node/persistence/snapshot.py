@@ -27,12 +27,15 @@ from node.ports import Snapshots
 from node.rdb.encode import crc64, header, select, trailer, write_head, write_key, write_string
 from node.rdb.opcodes import EOF, FUNCTION2
 from node.rdb.pieces import Pieces, is_big
+from node.reaper import Reaper
 from node.slotmap import FrozenSlot
 from node.types.hash import Hash
 
 FEW: Final = 256  # keys of a slot that are written out at once
 AT_ONCE: Final = 64  # keys written between two looks at the clock
 SLOTS_A_LOOK: Final = 64  # empty slots passed between two looks at the clock
+
+_TAKEN: Final[dict[bytes, object]] = {}
 
 _FRESH: Final = 0
 _OPEN: Final = 1  # a slot of many keys, some of which are written
@@ -92,6 +95,7 @@ class _Walk:
         if self.next >= len(self.data.parts):
             return False
         self.left = self.data.parts[self.next].copy()
+        self.data.parts[self.next] = _TAKEN  # let go one by one: dropping all of them at the end would take long
         self.next += 1
         if len(self.taken) > 0:
             for key in list(self.left):
@@ -130,11 +134,13 @@ class Snapshot:
     _crc: int
     _sums: bool
     _compress: bool
+    _old: bool
     _clock: i64  # NO_CLOCK, LRU or LFU
     _decay: i64
 
-    def __init__(self, hub: "Hub", engine: Engine, fields: dict[bytes, bytes]) -> None:
+    def __init__(self, hub: "Hub", engine: Engine, fields: dict[bytes, bytes], old: bool) -> None:
         self._hub = hub
+        self._old = old
         self.engine = engine
         self.finished = False
         self.closed = False
@@ -171,7 +177,7 @@ class Snapshot:
         field_times = False
         for store in self._stores:
             field_times = field_times or store.inside_count() > 0
-        self._out.write(header({**fixed, b"aof-base": b"0", **fields}, field_times))
+        self._out.write(header({**fixed, b"aof-base": b"0", **fields}, field_times, self._old))
         for code in e.scripts.codes():
             self._out.append(FUNCTION2)
             write_string(self._out, code, self._compress)
@@ -239,7 +245,7 @@ class Snapshot:
             elif clock >= 0 and self._clock == LFU:
                 frequency = lfu_decayed(clock, (self.engine.now_ms // 60000) & 0xFFFF, self._decay)
         if is_big(value):
-            pieces = Pieces(value, self._compress)
+            pieces = Pieces(value, self._compress, self._old)
             self._parked.append(_Parked(dbid, key, expire_at, idle, frequency, pieces))
             return
         if self._big is None:
@@ -252,7 +258,7 @@ class Snapshot:
             if dbid != self._side_dbid:
                 w.write(select(dbid))
                 self._side_dbid = dbid
-        write_key(w, key, value, expire_at, idle, frequency, self._compress)
+        write_key(w, key, value, expire_at, idle, frequency, self._compress, self._old)
 
     def _write_big(self) -> None:
         """One step of the big value whose turn it is."""
@@ -286,7 +292,7 @@ class Snapshot:
             self._emit(self._next, walk.dbid, key, value, walk.expire_at(key))
             number += 1
         if len(walk.left) == 0 and not walk.turn():
-            self._walking.pop()
+            self._hub.bury(self._walking.pop().expiry.parts)
             if not self._walking:
                 self._leave()
 
@@ -368,16 +374,20 @@ class Hub(Snapshots):
     engine: Engine
     running: list[Snapshot]
     _dropped: list[Store]  # what was flushed while a snapshot still needed it
+    _dead: Reaper
 
     def __init__(self, engine: Engine) -> None:
         super().__init__()
+        self._dead = Reaper()
         self.engine = engine
         self.running = []
         self._dropped = []
 
-    def start(self, fields: dict[bytes, bytes]) -> Snapshot:
-        """Begin a snapshot of this instant; `fields` are auxiliary fields for its header."""
-        snapshot = Snapshot(self, self.engine, fields)
+    def start(self, fields: dict[bytes, bytes], old: bool = False) -> Snapshot:
+        """Begin a snapshot of this instant; `fields` are auxiliary fields for its header; `old`: Redis 7.0 has to read
+        it (times of fields are left out then).
+        """
+        snapshot = Snapshot(self, self.engine, fields, old)
         self.running.append(snapshot)
         self.active = True
         return snapshot
@@ -404,8 +414,14 @@ class Hub(Snapshots):
             for snapshot in needing:
                 snapshot.replace(store, heir)
 
+    def bury(self, parts: list[dict[bytes, object]]) -> None:
+        """Parts of a table of times that nobody needs any more are to be freed in slices."""
+        self._dead.heaps.append(cast(list[object], parts))
+
     def reap(self, pieces: i64) -> bool:
-        """Free up to so many pieces of what was flushed; True when there is more to do."""
+        """Free up to so many pieces of what snapshots held; True when there is more to do."""
+        if self._dead.free(pieces):
+            return True
         if self.active:
             return False
         while self._dropped:
@@ -415,10 +431,10 @@ class Hub(Snapshots):
         return False
 
 
-def start_snapshot(e: Engine, fields: dict[bytes, bytes]) -> Snapshot:
-    """Begin a snapshot of this instant, `fields` being auxiliary fields for its header."""
+def start_snapshot(e: Engine, fields: dict[bytes, bytes], old: bool = False) -> Snapshot:
+    """Begin a snapshot of this instant, as `Hub.start`."""
     hub = e.snapshots
     if not isinstance(hub, Hub):
         hub = Hub(e)
         e.snapshots = hub
-    return hub.start(fields)
+    return hub.start(fields, old)

@@ -29,10 +29,12 @@ from node.rdb.opcodes import (
     SET,
     SET_INTSET,
     SET_LISTPACK,
+    STREAM_2,
     STREAM_3,
     STRING,
     VERSION,
     VERSION_FIELDS,
+    VERSION_OLD,
     ZSET_2,
     ZSET_LISTPACK,
 )  # fmt: skip
@@ -102,25 +104,27 @@ def _write_integer(w: BytesWriter, n: i64) -> bool:
     return True
 
 
-def value_type(value: object) -> i64:
-    """The RDB type of a value as it is encoded now."""
+def value_type(value: object, old: bool = False) -> i64:
+    """The RDB type of a value as it is encoded now; `old`: as Redis 7.0 reads it."""
     if isinstance(value, bytes):
         return STRING
     if isinstance(value, List):
         return LIST_QUICKLIST_2
     if isinstance(value, Hash):
-        return HASH_LISTPACK if value.table is None else HASH_2 if value.volatile() else HASH
+        return HASH_LISTPACK if value.table is None else HASH_2 if value.volatile() and not old else HASH
     if isinstance(value, Set):
+        if old and value.kind == LISTPACK:
+            return SET
         return SET_INTSET if value.kind == INTSET else SET_LISTPACK if value.kind == LISTPACK else SET
     if isinstance(value, ZSet):
         return ZSET_LISTPACK if value.order is None else ZSET_2
     if isinstance(value, Stream):
-        return STREAM_3
+        return STREAM_2 if old else STREAM_3
     raise TypeError(type(value).__name__)
 
 
-def write_value(w: BytesWriter, value: object, compress: bool) -> None:
-    """The value after its type byte."""
+def write_value(w: BytesWriter, value: object, compress: bool, old: bool = False) -> None:
+    """The value after its type byte; `old` as of `value_type`."""
     if isinstance(value, bytes):
         write_string(w, value, compress)
     elif isinstance(value, List):
@@ -129,9 +133,9 @@ def write_value(w: BytesWriter, value: object, compress: bool) -> None:
         if value.table is None:
             write_string(w, value.packed, compress)
             return
-        _write_hash(w, value, compress)
+        _write_hash(w, value, compress, old)
     elif isinstance(value, Set):
-        if value.kind == INTSET or value.kind == LISTPACK:
+        if value.kind == INTSET or (value.kind == LISTPACK and not old):
             write_string(w, value.packed, compress)
             return
         members = value.members()
@@ -141,15 +145,15 @@ def write_value(w: BytesWriter, value: object, compress: bool) -> None:
     elif isinstance(value, ZSet):
         _write_zset(w, value, compress)
     elif isinstance(value, Stream):
-        _write_stream(w, value, compress)
+        _write_stream(w, value, compress, old)
     else:
         raise TypeError(type(value).__name__)
 
 
-def _write_hash(w: BytesWriter, value: Hash, compress: bool) -> None:
+def _write_hash(w: BytesWriter, value: Hash, compress: bool, old: bool) -> None:
     """A hash that is a table; once a field has a time to live each field's time follows it, -1 for none."""
     pairs = value.pairs()
-    times = value.times() if value.volatile() else None
+    times = value.times() if value.volatile() and not old else None
     write_length(w, len(pairs) // 2)
     i: i64 = 0
     while i < len(pairs):
@@ -174,16 +178,16 @@ def _write_id(w: BytesWriter, id: int) -> None:
     _write_number(w, id & MASK)
 
 
-def _write_stream(w: BytesWriter, value: Stream, compress: bool) -> None:
+def _write_stream(w: BytesWriter, value: Stream, compress: bool, old: bool) -> None:
     value.settle()
     write_length(w, len(value.blocks))
     for block in value.blocks:
         write_string(w, block.master.to_bytes(16, "big"), compress)
         write_string(w, block.packed(), compress)
-    write_stream_end(w, value, compress)
+    write_stream_end(w, value, compress, old)
 
 
-def write_stream_end(w: BytesWriter, value: Stream, compress: bool) -> None:
+def write_stream_end(w: BytesWriter, value: Stream, compress: bool, old: bool) -> None:
     """What follows the blocks of a stream: its accounts and consumer groups."""
     write_length(w, value.length)
     _write_id(w, value.last_id)
@@ -193,10 +197,10 @@ def write_stream_end(w: BytesWriter, value: Stream, compress: bool) -> None:
     write_length(w, len(value.groups))
     for name in value.sorted_groups():
         write_string(w, name, compress)
-        _write_group(w, value.groups[name], compress)
+        _write_group(w, value.groups[name], compress, old)
 
 
-def _write_group(w: BytesWriter, group: Group, compress: bool) -> None:
+def _write_group(w: BytesWriter, group: Group, compress: bool, old: bool) -> None:
     """A consumer group: what is pending in it, then each consumer with the IDs of what is pending for it."""
     _write_id(w, group.last_id)
     _write_number(w, int(group.entries_read))
@@ -211,7 +215,8 @@ def _write_group(w: BytesWriter, group: Group, compress: bool) -> None:
     for consumer in group.sorted_consumers():
         write_string(w, consumer.name, compress)
         write_i64_le(w, consumer.seen_ms)
-        write_i64_le(w, consumer.active_ms)
+        if not old:
+            write_i64_le(w, consumer.active_ms)
         write_length(w, consumer.pending.count)
         for chunk in consumer.pending.chunks:
             for id in chunk:
@@ -242,11 +247,20 @@ def _write_zset(w: BytesWriter, value: ZSet, compress: bool) -> None:
 
 
 def write_key(
-    w: BytesWriter, key: bytes, value: object, expire_at: i64, idle: i64, frequency: i64, compress: bool
+    w: BytesWriter,
+    key: bytes,
+    value: object,
+    expire_at: i64,
+    idle: i64,
+    frequency: i64,
+    compress: bool,
+    old: bool = False,
 ) -> None:
-    """One key with what belongs to it; `expire_at` 0: never, `idle` (seconds) and `frequency` -1: not kept."""
-    write_head(w, key, value_type(value), expire_at, idle, frequency, compress)
-    write_value(w, value, compress)
+    """One key with what belongs to it; `expire_at` 0: never, `idle` (seconds) and `frequency` -1: not kept; `old` as
+    of `value_type`.
+    """
+    write_head(w, key, value_type(value, old), expire_at, idle, frequency, compress)
+    write_value(w, value, compress, old)
 
 
 def write_head(
@@ -266,10 +280,15 @@ def write_head(
     write_string(w, key, compress)
 
 
-def header(fields: dict[bytes, bytes], field_times: bool = False) -> bytes:
-    """The beginning of a file: magic, version, auxiliary fields; `field_times`: some hash has fields that expire."""
+def header(fields: dict[bytes, bytes], field_times: bool = False, old: bool = False) -> bytes:
+    """The beginning of a file: magic, version, auxiliary fields; `field_times`: some hash has fields that expire;
+    `old`: for Redis 7.0.
+    """
     w = BytesWriter()
-    w.write(MAGIC_VALKEY + b"%03d" % VERSION_FIELDS if field_times else MAGIC + b"%04d" % VERSION)
+    if field_times and not old:
+        w.write(MAGIC_VALKEY + b"%03d" % VERSION_FIELDS)
+    else:
+        w.write(MAGIC + b"%04d" % (VERSION_OLD if old else VERSION))
     for name, value in fields.items():
         w.append(AUX)
         write_string(w, name, False)

@@ -10,6 +10,7 @@ MAGIC: Final = b"REDIS"
 MAGIC_VALKEY: Final = b"VALKEY"
 VERSION: Final = 11
 VERSION_FIELDS: Final = 80
+VERSION_OLD: Final = 10  # of Redis 7.0: no listpacks of sets, no time at which a consumer was active
 VERSION_REDIS: Final = 12  # the highest of files with the magic REDIS that is read: Redis 7.4
 VERSIONS_VALKEY: Final = (80, 89)  # of files with the magic VALKEY
 VERSION_CHECKSUM: Final = 5  # from here on a checksum follows the end

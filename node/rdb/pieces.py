@@ -17,7 +17,7 @@ from node.rdb.encode import value_type, write_length, write_stream_end, write_st
 from node.rdb.opcodes import QUICKLIST_PACKED, QUICKLIST_PLAIN
 from node.types.hash import Hash
 from node.types.quicklist import List
-from node.types.set import TABLE, Set
+from node.types.set import LISTPACK, TABLE, Set
 from node.types.stream import Stream
 from node.types.streamblock import Block as StreamBlock
 from node.types.zblocks import Block
@@ -47,6 +47,7 @@ class Pieces:
 
     kind: i64  # RDB type
     _compress: bool
+    _old: bool
     _head: BytesWriter  # lengths that come first, then cleared
     _end: bytes
     _items: list[bytes]
@@ -58,13 +59,13 @@ class Pieces:
     _blocks: list[Block]  # of a sorted set
     _entries: list[StreamBlock]
     _nodes: list[tuple[bool, bytes]]
-    _next: i64
     _long: bytes  # the string being written in pieces
     _long_at: i64
 
-    def __init__(self, value: object, compress: bool) -> None:
-        self.kind = value_type(value)
+    def __init__(self, value: object, compress: bool, old: bool = False) -> None:
+        self.kind = value_type(value, old)
         self._compress = compress
+        self._old = old
         self._head = BytesWriter()
         self._end = b""
         self._items = []
@@ -76,7 +77,6 @@ class Pieces:
         self._blocks = []
         self._entries = []
         self._nodes = []
-        self._next = 0
         self._long = b""
         self._long_at = 0
         if isinstance(value, bytes):
@@ -90,6 +90,7 @@ class Pieces:
             self._hold_zset(value)
         elif isinstance(value, List):
             self._nodes = value.to_nodes()
+            self._nodes.reverse()
             self._stride = 2
             write_length(self._head, len(self._nodes))
         elif isinstance(value, Stream):
@@ -105,7 +106,7 @@ class Pieces:
             self._items = [value.packed]
             return
         times = value.times()
-        if value.volatile() and times is not None:
+        if value.volatile() and times is not None and not self._old:
             self._times = times.at.copy()
             self._stride = 3
             self._raw = 2
@@ -115,7 +116,11 @@ class Pieces:
     def _hold_set(self, value: Set) -> None:
         self._raw = -1
         if value.kind != TABLE:
-            self._items = [value.packed]
+            if self._old and value.kind == LISTPACK:
+                self._items = value.members()
+                write_length(self._head, len(self._items))
+            else:
+                self._items = [value.packed]
             return
         self._tables = value.table.frozen()
         write_length(self._head, value.table.count)
@@ -127,7 +132,6 @@ class Pieces:
             self._raw = -1
             return
         self._blocks = order.frozen()
-        self._blocks.reverse()  # from the highest score down, as Valkey does
         self._stride = 2
         self._raw = 1
         write_length(self._head, value.count)
@@ -137,9 +141,10 @@ class Pieces:
         value.settle()
         for block in value.blocks:
             self._entries.append(block.copy())
+        self._entries.reverse()
         write_length(self._head, len(self._entries))
         end = BytesWriter()
-        write_stream_end(end, value, self._compress)
+        write_stream_end(end, value, self._compress, self._old)
         self._end = end.getvalue()
 
     # --- writing
@@ -182,26 +187,26 @@ class Pieces:
             self._long = b""
 
     def _refill(self) -> bool:
-        """Take the items of the next part; False when there is none."""
-        at = self._next
-        self._next += 1
+        """Take the items of the next part; False when there is none. Parts are let go one by one, lest dropping all of
+        them take long.
+        """
         self._at = 0
         items: list[bytes] = []
-        if at < len(self._tables):
-            self._take_table(self._tables[at], items)
-        elif at < len(self._blocks):
-            block = self._blocks[at]
+        if len(self._tables) > 0:
+            self._take_table(self._tables.pop(), items)
+        elif len(self._blocks) > 0:
+            block = self._blocks.pop()  # from the highest score down, as Valkey does
             i: i64 = len(block.members) - 1
             while i >= 0:
                 items.append(block.members[i])
                 items.append(_DOUBLE.pack(block.scores[i]))
                 i -= 1
-        elif at < len(self._entries):
-            entries = self._entries[at]
+        elif len(self._entries) > 0:
+            entries = self._entries.pop()
             items.append(entries.master.to_bytes(16, "big"))
             items.append(entries.packed())
-        elif at < len(self._nodes):
-            plain, data = self._nodes[at]
+        elif len(self._nodes) > 0:
+            plain, data = self._nodes.pop()
             items.append(bytes([QUICKLIST_PLAIN if plain else QUICKLIST_PACKED]))
             items.append(data)
         else:

@@ -28,6 +28,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 READ: Final = 64 * 1024
 LINE_MAX: Final = 1024
 EOF_MARK: Final = 40
+READS_AS: Final = b"9.1.0"  # the Valkey whose snapshots we read: some send older ones less
 APPLY_SLICE: Final = 16 * 1024  # bytes of the stream that are applied before clients get their turn
 LOAD_SLICE: Final = 0.002
 
@@ -153,6 +154,7 @@ class PrimaryLink:
         if announced:
             await self._ask(stream, b"REPLCONF", b"ip-address", announced)
         await self._ask(stream, b"REPLCONF", b"capa", b"eof", b"capa", b"psync2")
+        await self._ask(stream, b"REPLCONF", b"version", READS_AS)  # an error from old ones, which is fine
 
     async def _synchronize(self, stream: trio.SocketStream) -> None:
         """PSYNC; afterwards the dataset and the offset are the primary's."""

@@ -269,7 +269,7 @@ class Replicator(Follower):
                 session.reply.raw(b"$EOF:" + mark + b"\r\n")
             session.touch()
         position = {b"repl-id": self.lineage.id, b"repl-offset": b"%d" % stream.offset}
-        snapshot = start_snapshot(e, {b"repl-stream-db": b"0", **position})
+        snapshot = start_snapshot(e, {b"repl-stream-db": b"0", **position}, not all(r.modern for r in replicas))
         whole: list[bytes] = []
         needs_length = any(not r.sends_eof for r in replicas)
         try:
@@ -365,7 +365,9 @@ class Replicator(Follower):
             elif option == b"capa":
                 replica.sends_eof = replica.sends_eof or value.lower() == b"eof"
                 replica.psync2 = replica.psync2 or value.lower() == b"psync2"
-            elif option not in (b"version", b"rdb-only", b"rdb-filter-only", b"rdb-channel"):
+            elif option == b"version":
+                replica.modern = True
+            elif option not in (b"rdb-only", b"rdb-filter-only", b"rdb-channel"):
                 session.reply.error(b"ERR Unrecognized REPLCONF option: " + name)
                 return
         session.reply.ok()

@@ -32,6 +32,7 @@ class Replica:
     sends_eof: bool  # takes a snapshot of unknown length, ended by a mark
     served: bool  # the mark is sent: its first acknowledgement will say that it has found it
     psync2: bool
+    modern: bool  # a Valkey from 8 on: it said its version; others may be as old as Redis 7.0
     version: bytes
 
     def __init__(self, session: Session) -> None:
@@ -44,6 +45,7 @@ class Replica:
         self.sends_eof = False
         self.served = False
         self.psync2 = False
+        self.modern = False
         self.version = b""
 
 

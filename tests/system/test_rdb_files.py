@@ -173,6 +173,28 @@ def test_a_file_of_redis_loads_here(started: Callable[..., Server], tmp_path: Pa
         assert ours[place][:3] == value[:3], place
 
 
+@pytest.mark.skipif(REDIS is None, reason="no Redis on this machine")
+@pytest.mark.parametrize("big", [False, True])
+def test_redis_reads_our_snapshot(big: bool, started: Callable[..., Server], tmp_path: Path) -> None:
+    """Redis 7.0 follows a node: the snapshot of its full sync is one that this old server reads."""
+    node = started("node", tmp_path / "here")
+    here = node.client()
+    fill(here, 6, field_times=True)
+    if big:  # a listpack that is written in pieces, and a stream that is
+        here.config_set("set-max-listpack-value", 100_000)
+        here.sadd("packed", *[f"{i}" * 3000 for i in range(9)])
+    there = started("redis", tmp_path / "there", "--replicaof", f"127.0.0.1 {node.port}").client()
+    eventually(lambda: there.info("replication")["master_link_status"] == "up", node)
+    ours, theirs = shape(here), shape(there)
+    assert ours.keys() == theirs.keys()
+    for place, value in ours.items():
+        if value[1] != b"hash" or here.object("ENCODING", place[1]) is None:
+            assert theirs[place][:3] == value[:3], place
+    assert there.hgetall("hash200") == here.hgetall("hash200")
+    assert there.hgetall("timed") == here.hgetall("timed")
+    assert there.function_list()[0][1] == b"lib"
+
+
 def test_access_clocks_survive(started: Callable[..., Server], tmp_path: Path) -> None:
     """With an LFU policy the counters are saved, here and there, and come back."""
     node = started("node", tmp_path / "here", "--maxmemory-policy", "allkeys-lfu")
