@@ -32,6 +32,7 @@ from node.slotmap import FrozenSlot
 from node.types.hash import Hash
 
 FEW: Final = 256  # keys of a slot that are written out at once
+FULL: Final = 1 << 19  # bytes after which `advance` returns, whatever the time
 AT_ONCE: Final = 64  # keys written between two looks at the clock
 SLOTS_A_LOOK: Final = 64  # empty slots passed between two looks at the clock
 
@@ -339,7 +340,7 @@ class Snapshot:
                 self._walk()
             else:
                 return self._last()
-            if clock() >= until:
+            if clock() >= until or len(self._out) >= FULL:
                 return self._taken()
 
     def _taken(self) -> bytes:
