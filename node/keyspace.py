@@ -139,6 +139,12 @@ class Store:
         """As `get`, without touching the access clock and without counting."""
         raise NotImplementedError
 
+    def use(self, slot: i64, key: bytes) -> None:
+        """Touch the access clock alone, for a command that changes something else than the value."""
+        hits, misses = self.hits, self.misses
+        self.get(slot, key)
+        self.hits, self.misses = hits, misses
+
     def lives(self, slot: i64, key: bytes) -> bool:
         """Whether a key is there and not expired; unlike `peek` it leaves an expired key where it is."""
         raise NotImplementedError
