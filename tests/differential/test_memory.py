@@ -145,7 +145,8 @@ def test_out_of_memory_in_transactions(servers: Twins, twin: Twin) -> None:
 COMMANDS = """\
 set k v;get some;del none;append some x;incr n;lpush l a;lpop l;sadd s a;srem s a;hset h f v;hdel h f;zadd z 1 a
 zrem z a;expire some 1000;persist some;rename some other;rename other some;copy some other;getdel other
-setrange some 0 x;xadd t 1-1 a 1;xlen t;pfadd p a;bitcount some;setbit b 1 1;publish c m;ping;dbsize;subscribe c;unsubscribe c
+setrange some 0 x;xadd t 1-1 a 1;xlen t;pfadd p a;bitcount some;setbit b 1 1;publish c m;ping;dbsize;subscribe c
+unsubscribe c
 getex some;mset a 1;msetnx a 1;spop s;rpoplpush l m;blpop l 0.001;blmove l m left left 0.001;sort l store x;sort l
 geoadd g 1 1 a;restore r 0 x;move some 1;swapdb 0 1;eval_ro x 0;hincrby h f 1;linsert l before a b;sinterstore d s s
 zunionstore d 1 z;bitop not d some;object encoding some;config get maxmemory;client id;wait 0 0;lmove l m left left
