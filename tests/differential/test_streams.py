@@ -227,6 +227,19 @@ def test_a_group_that_read_what_was_trimmed_counts_anew(servers: Twins) -> None:
     session.close()
 
 
+def test_a_block_of_deleted_entries_can_be_restored(servers: Twins) -> None:
+    """Trimming up to an ID in the midst of a block may leave it without entries; both servers take the payload."""
+    lines = (
+        "flushall", "config set stream-node-max-entries 3", "xadd s 1-1 a 1", "xadd s 1-2 a 1", "xadd s 2-1 a 1",
+        "xadd s 3-0 a 1", "xdel s 2-1", "xtrim s minid = 2-1",
+    )  # fmt: skip
+    session = Session(servers)
+    session.run([command(line) for line in lines])
+    session.compare_contents()
+    session.run([command("config set stream-node-max-entries 100")])
+    session.close()
+
+
 def test_inside_a_transaction_nothing_waits(servers: Twins) -> None:
     """XREAD and XREADGROUP in EXEC answer null at once."""
     session = Session(servers)
