@@ -11,14 +11,16 @@ Rules that make a store replaceable (they are kept by every command):
 Slots are always used, in cluster mode and not: that gives SCAN cursors, slot counting, migration, sampling, snapshots.
 """
 
+from typing import Final
+
 from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
-MISSING = 0
-DONE = 1
-WRONG_TYPE = -1
-NOT_AN_INTEGER = -2
-OVERFLOW = -3
+MISSING: Final = 0
+DONE: Final = 1
+WRONG_TYPE: Final = -1
+NOT_AN_INTEGER: Final = -2
+OVERFLOW: Final = -3
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -151,6 +153,10 @@ class Store:
 
     def put(self, slot: i64, key: bytes, value: object) -> None:
         """Store a value of any type; an expiry that the key has is kept."""
+        raise NotImplementedError
+
+    def put_raw(self, slot: i64, key: bytes, value: bytes) -> None:
+        """As `put` and `set_raw`, for a string that was grown or patched in place."""
         raise NotImplementedError
 
     def delete(self, slot: i64, key: bytes) -> bool:
