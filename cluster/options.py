@@ -261,6 +261,8 @@ def _secret_lines(row: Option) -> bool:
 def canonical(row: Option, words: Words, old: Words) -> Words:
     """The canonical form of what was written, by the row's kind. Raises OptionError."""
     if row.kind is Kind.WORDS:
+        if len(words) == 1 and b" " in words[0]:  # quoted as one: --replicaof "host port"
+            words = tuple(split_words(words[0]) or ())
         if row.high < len(words) or len(words) < row.low:
             raise OptionError("wrong number of arguments")
         return row.check(words, old) if row.check is not None else words
