@@ -20,6 +20,7 @@ STEPS: Final = 26
 _CELLS: Final = 67108864.0  # 2**STEPS
 _INF: Final = float("inf")
 _MARGIN: Final = 1.000001  # far more than rounding can make of a distance
+_EVEN: Final = i64(0x5555555555555555)  # the even bits; compiled, a literal from 2**62 on would be slow
 _ALPHABET: Final = b"0123456789bcdefghjkmnpqrstuvwxyz"
 
 CIRCLE: Final = 0
@@ -35,12 +36,12 @@ def _spread(value: i64) -> i64:
     value = (value | (value << 8)) & 0x00FF00FF00FF00FF
     value = (value | (value << 4)) & 0x0F0F0F0F0F0F0F0F
     value = (value | (value << 2)) & 0x3333333333333333
-    return (value | (value << 1)) & 0x5555555555555555
+    return (value | (value << 1)) & _EVEN
 
 
 def _gather(value: i64) -> i64:
     """The even bits of a number side by side."""
-    value &= 0x5555555555555555
+    value &= _EVEN
     value = (value | (value >> 1)) & 0x3333333333333333
     value = (value | (value >> 2)) & 0x0F0F0F0F0F0F0F0F
     value = (value | (value >> 4)) & 0x00FF00FF00FF00FF
