@@ -133,8 +133,8 @@ class Dispatcher(Executor):
                     break
                 raise
             args = decoder.args
-            start: i64 = decoder.start if decoder.raw else -1
-            s.parsed.append(Request(args, decoder.buf, start, decoder.end if decoder.raw else NOTHING_SO_LARGE))
+            start: i64 = decoder.start if decoder.raw else i64(-1)
+            s.parsed.append(Request(args, decoder.buf, start, decoder.end if decoder.raw else i64(NOTHING_SO_LARGE)))
             if len(args) > 1:
                 keys.append(args[1])
         if len(s.parsed) == 0:
