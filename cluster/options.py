@@ -254,7 +254,7 @@ class Options:
 
 
 def _secret_lines(row: Option) -> bool:
-    """Whether CONFIG GET and SET do not know it: lines with secrets in them (`user`), which a command of their own shows."""
+    """Whether CONFIG GET and SET do not know it: lines with secrets (`user`), which a command of their own shows."""
     return row.kind is Kind.LINES and row.sensitive
 
 

@@ -49,7 +49,7 @@ class Snapshot(Snapshots):
             b"valkey-ver": b"8.1.0", b"redis-bits": b"64", b"ctime": b"%d" % (engine.now_ms // 1000),
             b"used-mem": b"%d" % engine.used_memory(),
         }  # fmt: skip
-        field_times = any([store.inside_count() > 0 for store in engine.stores])
+        field_times = any(store.inside_count() > 0 for store in engine.stores)
         self._out.write(header({**fixed, **fields, b"aof-base": b"0"}, field_times))
 
         for code in engine.scripts.codes():
