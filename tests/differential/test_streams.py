@@ -209,7 +209,8 @@ def test_digests_are_those_of_valkey(servers: Twins) -> None:
     try:
         session.run([command(line) for line in (
             "flushall", "xadd k 1-5 a 1 b 2", "xadd k 2-7 a 1 c xx", "xadd k 3 a 1", "xdel k 2-7",
-            "xgroup create k g 0", "debug digest-value k none", "debug digest", "copy k j", "debug digest", "type j", "scan 0 type stream",
+            "xgroup create k g 0", "debug digest-value k none", "debug digest", "copy k j",
+            "debug digest", "type j", "scan 0 type stream",
         )])  # fmt: skip
     finally:
         session.close()
