@@ -163,7 +163,7 @@ def main() -> None:
             results["memory"] = memory_table(folder, options.keys)
             results["collections"] = collections_table(folder, max(options.keys, *LENGTHS))
         if options.only in (None, "eviction"):
-            results["eviction"] = eviction_table(folder, 60_000, int(400_000 * options.scale) // 1000 * 1000)
+            results["eviction"] = eviction_table(folder, 200_000, int(400_000 * options.scale) // 1000 * 1000)
     options.json.write_text(json.dumps(results, indent=1))
     print(f"\nfigures kept in {options.json}")
 

@@ -5,6 +5,7 @@ so that the same seconds pass for their clocks. The second half of the requests 
 """
 
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -19,6 +20,7 @@ POLICIES = ("allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "vol
 EXPONENT = 0.9  # of Zipf's law
 BATCH = 50
 VALUE = b"v" * 200
+PATIENCE = 30.0  # seconds for the first half of the keys to go
 PERSISTENT = 8  # under a volatile policy every eighth key has no time to live
 
 
@@ -69,14 +71,17 @@ def _numbers(keys: int, count: int) -> Iterator[int]:
 
 
 def _limit(cache: Cache, policy: str, keys: int, volatile: bool) -> None:
-    """Bound the memory to half of what all keys take, and empty the server."""
+    """Bound the memory to half of what all keys take, and wait until the server keeps to it."""
     cache.ask([b"CONFIG SET maxmemory 0".split(), b"FLUSHALL SYNC".split()])
     cache.ask([[b"CONFIG", b"SET", b"maxmemory-policy", policy.encode()]])
     empty = cache.used()
     for start in range(0, keys, 1000):
         cache.ask([_setting(number, volatile) for number in range(start, start + 1000)])
     limit = empty + (cache.used() - empty) // 2
-    cache.ask([b"FLUSHALL SYNC".split(), [b"CONFIG", b"SET", b"maxmemory", b"%d" % limit]])
+    cache.ask([[b"CONFIG", b"SET", b"maxmemory", b"%d" % limit]])
+    until = time.monotonic() + PATIENCE
+    while cache.used() > limit and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def hit_rates(servers: list[Server], policy: str, keys: int, requests: int) -> list[float]:

@@ -260,13 +260,15 @@ class Options:
 
 
 def _secret_lines(row: Option) -> bool:
-    """Whether CONFIG GET and SET do not know it: lines with secrets in them (`user`), which a command of their own shows."""
+    """Whether CONFIG GET and SET do not know it: lines with secrets (`user`), which a command of their own shows."""
     return row.kind is Kind.LINES and row.sensitive
 
 
 def canonical(row: Option, words: Words, old: Words) -> Words:
     """The canonical form of what was written, by the row's kind. Raises OptionError."""
     if row.kind is Kind.WORDS:
+        if len(words) == 1 and b" " in words[0]:  # quoted as one: --replicaof "host port"
+            words = tuple(split_words(words[0]) or ())
         if row.high < len(words) or len(words) < row.low:
             raise OptionError("wrong number of arguments")
         return row.check(words, old) if row.check is not None else words

@@ -44,17 +44,12 @@ from node.waiting import serve_ready
 
 PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
 AHEAD: Final = 64
-
 OUR_BUGS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-
-_IN_PUBSUB: Final = frozenset([
-    b"ping", b"subscribe", b"ssubscribe", b"psubscribe", b"unsubscribe", b"sunsubscribe", b"punsubscribe", b"quit",
-    b"reset",
-])  # fmt: skip
-_BUGS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-_SCRIPTS: Final = frozenset([
-    b"eval", b"eval_ro", b"evalsha", b"evalsha_ro", b"fcall", b"fcall_ro",
-])  # shown to monitors before the commands that they run; the keys that they read are those of these commands
+_IN_PUBSUB: Final = frozenset(
+    b"ping subscribe ssubscribe psubscribe unsubscribe sunsubscribe punsubscribe quit reset".split()
+)
+# Shown to monitors before the commands that they run; the keys that they read are those of these commands.
+_SCRIPTS: Final = frozenset([b"eval", b"eval_ro", b"evalsha", b"evalsha_ro", b"fcall", b"fcall_ro"])
 _RUN_IN_MULTI: Final = frozenset([b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"])
 
 
@@ -65,6 +60,8 @@ class Dispatcher(Executor):
     table: dict[bytes, Entry]
     on_bug: Callable[[str, BaseException], None]  # a handler raised what it should not have
     ahead: bool  # parse ahead whatever the number of keys (for tests)
+    _word: bytes  # the last command's name as it came in: commands come in runs
+    _entry: Entry | None  # and what the table has for it
     _clock: float
     _outer_mark: i64  # where the reply of the client's own command begins, for what runs inside EXEC
 
@@ -73,6 +70,8 @@ class Dispatcher(Executor):
         self.table = table
         self.on_bug = on_bug
         self.ahead = False
+        self._word = b""
+        self._entry = None
         self._clock = wall_time()
         self._outer_mark = 0
 
@@ -95,8 +94,9 @@ class Dispatcher(Executor):
                     if not self._parse_ahead(s):
                         break
                 elif decoder.next():
-                    self.execute(s, decoder.args, decoder.buf, decoder.start if decoder.raw else -1,
-                                 decoder.end if decoder.raw else NOTHING_SO_LARGE)
+                    raw = decoder.raw
+                    start: i64 = decoder.start if raw else i64(-1)
+                    self.execute(s, decoder.args, decoder.buf, start, decoder.end if raw else i64(NOTHING_SO_LARGE))
                 else:
                     break
         except ProtocolError as error:
@@ -106,7 +106,7 @@ class Dispatcher(Executor):
             if conn is not None:
                 conn.close_after_flush()
             return
-        except _BUGS as bug:  # outside any handler: this client goes, the node stays
+        except OUR_BUGS as bug:  # outside any handler: this client goes, the node stays
             self.on_bug("dispatch", bug)
             if s.conn is not None:
                 s.conn.close()
@@ -133,8 +133,8 @@ class Dispatcher(Executor):
                     break
                 raise
             args = decoder.args
-            start: i64 = decoder.start if decoder.raw else -1
-            s.parsed.append(Request(args, decoder.buf, start, decoder.end if decoder.raw else NOTHING_SO_LARGE))
+            start: i64 = decoder.start if decoder.raw else i64(-1)
+            s.parsed.append(Request(args, decoder.buf, start, decoder.end if decoder.raw else i64(NOTHING_SO_LARGE)))
             if len(args) > 1:
                 keys.append(args[1])
         if len(s.parsed) == 0:
@@ -162,9 +162,13 @@ class Dispatcher(Executor):
 
     def find(self, args: list[bytes]) -> Entry | None:
         """The table's entry for a command line, a container resolved to its subcommand; None when unknown."""
-        entry = self.table.get(args[0])
-        if entry is None:
-            entry = self.table.get(args[0].lower())
+        entry = self._entry
+        if args[0] != self._word:
+            entry = self.table.get(args[0]) or self.table.get(args[0].lower())
+            if entry is None:
+                return None
+            self._word = args[0]
+            self._entry = entry
         if entry is not None and entry.container and len(args) > 1:
             return entry.subcommands.get(args[1].lower())
         return entry
@@ -174,9 +178,7 @@ class Dispatcher(Executor):
         `end` then NOTHING_SO_LARGE when its length is not known.
         """
         e = self.engine
-        entry = self.table.get(args[0])
-        if entry is None or entry.container:
-            entry = self.find(args)
+        entry = self.find(args)
         if entry is None:
             self._reject(s, None, unknown(self.table, args) if (s.authenticated or e.acl.open()) else NO_AUTH)
             return
@@ -513,9 +515,7 @@ class Dispatcher(Executor):
     def call_from_script(self, session: Session, args: list[bytes]) -> bytes | None:
         """Execute one command of the running script in its session; the error of one that was not executed."""
         e = self.engine
-        entry = self.table.get(args[0])
-        if entry is None or entry.container:
-            entry = self.find(args)
+        entry = self.find(args)
         if entry is None:
             text = unknown(self.table, args) if args[0].lower() in self.table else UNKNOWN_IN_SCRIPT
             e.stats.count_error(text)

@@ -68,7 +68,7 @@ _LETTERS: Final[list[tuple[int, int]]] = [
     (NOTIFY_STREAM, 116), (NOTIFY_KEY_MISS, 109), (NOTIFY_MODULE, 100), (NOTIFY_NEW, 110),
 ]  # fmt: skip
 NEVER: Final = float("inf")  # seconds
-NOTHING_SO_LARGE: Final = 1 << 62  # bytes
+NOTHING_SO_LARGE: Final = (1 << 62) - 1  # bytes; the largest number that compiled code holds without an object
 
 _ALL: Final = 4 | 8 | 16 | 32 | 64 | 128 | 256 | 512 | 1024 | 8192  # A = g$lshzxetd
 

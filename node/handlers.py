@@ -54,17 +54,14 @@ from node.commands import (
 from node.engine import Handler
 
 _FAMILIES: Final = (
-    bitfield.HANDLERS, bits.HANDLERS, geo.HANDLERS, hyperloglog.HANDLERS, lcs.HANDLERS,
-    acl.HANDLERS,
-    clusterscan.HANDLERS, commandlog.HANDLERS, latency.HANDLERS, lolwut.HANDLERS, memory.HANDLERS, monitor.HANDLERS,
-    slotstats.HANDLERS, tracking.HANDLERS,
-    client.HANDLERS, cluster.HANDLERS, config.HANDLERS, connection.HANDLERS, debug.HANDLERS, dumping.HANDLERS,
-    functions.HANDLERS, generic.HANDLERS, generic_expire.HANDLERS, generic_scan.HANDLERS, hash_fields.HANDLERS, hashes.HANDLERS,
-    info.HANDLERS,
-    introspect.HANDLERS, list_blocking.HANDLERS, list_index.HANDLERS, lists.HANDLERS, migrate.HANDLERS,
-    sort.HANDLERS, persistence.HANDLERS, pubsub.HANDLERS,
-    replication.HANDLERS, scripts.HANDLERS, server.HANDLERS, sets.HANDLERS, streams.HANDLERS, strings.HANDLERS,
-    strings_set.HANDLERS,
+    acl.HANDLERS, bitfield.HANDLERS, bits.HANDLERS, client.HANDLERS, cluster.HANDLERS, clusterscan.HANDLERS,
+    commandlog.HANDLERS, config.HANDLERS, connection.HANDLERS, debug.HANDLERS, dumping.HANDLERS, functions.HANDLERS,
+    generic.HANDLERS, generic_expire.HANDLERS, generic_scan.HANDLERS, geo.HANDLERS, hash_fields.HANDLERS,
+    hashes.HANDLERS, hyperloglog.HANDLERS, info.HANDLERS, introspect.HANDLERS, latency.HANDLERS, lcs.HANDLERS,
+    list_blocking.HANDLERS, list_index.HANDLERS, lists.HANDLERS, lolwut.HANDLERS, memory.HANDLERS, migrate.HANDLERS,
+    monitor.HANDLERS, persistence.HANDLERS, pubsub.HANDLERS, replication.HANDLERS, scripts.HANDLERS, server.HANDLERS,
+    sets.HANDLERS, slotstats.HANDLERS, sort.HANDLERS, streams.HANDLERS, strings.HANDLERS, strings_set.HANDLERS,
+    tracking.HANDLERS,
     transactions.HANDLERS, zset_blocking.HANDLERS, zset_ranges.HANDLERS, zset_stores.HANDLERS, zsets.HANDLERS,
 )  # fmt: skip
 

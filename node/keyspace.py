@@ -11,16 +11,18 @@ Rules that make a store replaceable (they are kept by every command):
 Slots are always used, in cluster mode and not: that gives SCAN cursors, slot counting, migration, sampling, snapshots.
 """
 
+from typing import Final
+
 from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
 from node.slotmap import FrozenSlot
 
-MISSING = 0
-DONE = 1
-WRONG_TYPE = -1
-NOT_AN_INTEGER = -2
-OVERFLOW = -3
+MISSING: Final = 0
+DONE: Final = 1
+WRONG_TYPE: Final = -1
+NOT_AN_INTEGER: Final = -2
+OVERFLOW: Final = -3
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -141,12 +143,22 @@ class Store:
         """As `get`, without touching the access clock and without counting."""
         raise NotImplementedError
 
+    def use(self, slot: i64, key: bytes) -> None:
+        """Touch the access clock alone, for a command that changes something else than the value."""
+        hits, misses = self.hits, self.misses
+        self.get(slot, key)
+        self.hits, self.misses = hits, misses
+
     def lives(self, slot: i64, key: bytes) -> bool:
         """Whether a key is there and not expired; unlike `peek` it leaves an expired key where it is."""
         raise NotImplementedError
 
     def put(self, slot: i64, key: bytes, value: object) -> None:
         """Store a value of any type; an expiry that the key has is kept."""
+        raise NotImplementedError
+
+    def put_raw(self, slot: i64, key: bytes, value: bytes) -> None:
+        """As `put` and `set_raw`, for a string that was grown or patched in place."""
         raise NotImplementedError
 
     def delete(self, slot: i64, key: bytes) -> bool:

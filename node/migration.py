@@ -1,8 +1,8 @@
 """Migration: MIGRATE's transfer of keys to another server, as a task beside the loop.
 
 The session is blocked meanwhile, other clients are served. A key that the target has taken is deleted here only if it
-is still what was sent; else the client is told, and decides. Inside a transaction or a script, where nothing may come in
-between, the transfer holds the whole node, as every MIGRATE does in Valkey.
+is still what was sent; else the client is told, and decides. Inside a transaction or a script, where nothing may come
+in between, the transfer holds the whole node, as every MIGRATE does in Valkey.
 """
 
 import socket

@@ -14,6 +14,7 @@ from node.keyspace import Value
 from node.slotmap import SlotMap
 
 BIG: Final = 1 << 17  # bytes of a value from which freeing it at once could be felt
+MANY: Final = 2048  # keys of a table from which it could, the values left aside
 
 
 @final
@@ -38,9 +39,17 @@ class Reaper:
         for table in [*side, data]:
             for parts in table.split.values():
                 self.heaps.append(cast(list[object], parts.parts))
-            if table.total:
+            if table.total > MANY:
                 self.heaps.append(cast(list[object], table.slots))
+            elif table.total > 0:
+                self._look_through(table)
         self.bury_wheel(wheel)
+
+    def _look_through(self, table: SlotMap) -> None:
+        """Of a table that its owner may drop at once, take the big values."""
+        for piece in table.slots:
+            if piece:
+                self._look_into(piece)
 
     def bury_wheel(self, wheel: Wheel) -> None:
         """Take the entries of a wheel that is not used any more."""

@@ -29,7 +29,7 @@ _DOWN: Final = b"CLUSTERDOWN Script attempted to execute a command while the clu
 _DOWN_READ_ONLY: Final = (
     b"CLUSTERDOWN Script attempted to execute a write command while the cluster is down and readonly"
 )
-_NOT_LOCAL: Final = b"ERR Script attempted to access a non local key in a cluster node"
+_NOT_LOCAL: Final = b"ERR Attempted to access a non local key in a cluster node"
 
 
 def refusal(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
@@ -72,7 +72,7 @@ def _refused_by_gate(e: Engine, s: Session, entry: Entry, args: list[bytes]) -> 
     for position in positions:
         other = key_slot(args[position])
         if slot >= 0 and slot != other:
-            return _CROSS_SLOT
+            return _NOT_LOCAL
         slot = other
     if slot < 0:
         return None

@@ -169,8 +169,8 @@ class PlainStore(Store):
         w.write(b":%d\r\n" % number)
         return DONE
 
-    def _put_string(self, slot: i64, key: bytes, value: bytes) -> None:
-        """Store a string and keep the accounts; the expiry is not looked at."""
+    def _put_string(self, slot: i64, key: bytes, value: bytes, raw: bool = False) -> None:
+        """Store a string and keep the accounts; the expiry is not looked at. `raw`: a mark in `raws` may stay."""
         d = self.data.slots[slot]
         if len(d) == 0:
             d = self.data.home(slot, key)
@@ -186,7 +186,7 @@ class PlainStore(Store):
                 self.dead.bury(old)
                 if self.inside.at:
                     self.inside.at.pop(key, None)
-            if self.raws:
+            if self.raws and not raw:
                 self.raws.pop(key, None)
         if self.mode:
             self._touch(slot, key)
@@ -220,26 +220,30 @@ class PlainStore(Store):
                 self._hidden(slot, key)
             self._put_string(slot, key, value)
             return
-        cost = value_cost(value)
-        old = self.peek(slot, key)
-        if old is not None:
-            if old is value:
-                return
-            cost -= value_cost(old)
+        if self.expiry.total:
+            self._hidden(slot, key)
+        home = self.data.home(slot, key)
+        old = home.get(key)
+        if old is value:
+            return
+        home[key] = value
+        if old is None:
+            self._added(slot, key, value_cost(value))
+        else:
+            self.used += value_cost(value) - value_cost(old)
             self.dead.bury(old)
             self.raws.pop(key, None)
-        home = self.data.home(slot, key)
-        new = key not in home
-        home[key] = value
-        if new:
-            self._added(slot, key, cost)
-        else:
-            self.used += cost
         if isinstance(value, Value):
             due = value.next_due()
             if due or self.inside.at:
                 self.inside.arm(slot, key, due)
         self._touch(slot, key)
+
+    def put_raw(self, slot: i64, key: bytes, value: bytes) -> None:
+        if self.expiry.total:
+            self._hidden(slot, key)
+        self._put_string(slot, key, value, True)
+        self.raws[key] = True
 
     def delete(self, slot: i64, key: bytes) -> bool:
         if self.expiry.total and self._hidden(slot, key):

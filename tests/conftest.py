@@ -13,11 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
+
+hypothesis.settings.register_profile("kvorum", deadline=None)  # a busy machine makes nothing wrong
+hypothesis.settings.load_profile("kvorum")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

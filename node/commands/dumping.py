@@ -6,7 +6,8 @@ from cluster.slots import key_slot
 from node.commands.reading import read
 from node.engine import NOTIFY_GENERIC, Engine, Handler
 from node.errors import NOT_AN_INTEGER, SYNTAX, CommandError
-from node.numbers import is_int, to_int
+from node.eviction import CLOCK_MASK, LFU, POLICIES
+from node.numbers import I64_MAX, is_int, to_int
 from node.rdb.decode import restore
 from node.rdb.encode import dump
 from node.rdb.reader import PayloadError, RdbError
@@ -40,7 +41,9 @@ def restore_command(e: Engine, s: Session, args: list[bytes]) -> None:
     except RdbError:
         raise CommandError(b"ERR Bad data format") from None
     existed = s.store.discard(e.slot, key) if replace else False
-    expire_at: i64 = ttl if absolute or ttl == 0 else e.now_ms + ttl
+    expire_at: i64 = ttl
+    if ttl > 0 and not absolute:  # what leaves the 64 bits counts as past
+        expire_at = e.now_ms + ttl if ttl <= I64_MAX - e.now_ms else 1
     if 0 < expire_at <= e.now_ms and e.replication.primary:
         if existed:
             e.changed(s, key, NOTIFY_GENERIC, b"del")
@@ -59,9 +62,10 @@ def _store(e: Engine, s: Session, key: bytes, value: object, expire_at: i64, idl
     s.store.put(slot, key, value)
     if expire_at > 0:
         s.store.set_expire(slot, key, expire_at)
-    if idle >= 0:
-        s.store.set_clock(slot, key, (e.now_ms // 1000 - idle) & 0xFFFFFF)
-    elif frequency >= 0:
+    counts = POLICIES[e.settings.maxmemory_policy].clock == LFU
+    if idle >= 0 and not counts:
+        s.store.set_clock(slot, key, (e.now_ms // 1000 - min(idle, CLOCK_MASK)) & CLOCK_MASK)
+    elif frequency >= 0 and counts:
         s.store.set_clock(slot, key, (((e.now_ms // 60000) & 0xFFFF) << 8) | frequency)
 
 

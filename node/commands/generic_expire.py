@@ -64,6 +64,8 @@ def _expire(e: Engine, s: Session, args: list[bytes], name: bytes, seconds: bool
     flags = conditions(args)
     at_ms = _unix_ms(e, name, args[2], seconds, relative)
     old = s.store.expire_at(e.slot, key)
+    if old >= 0:
+        s.store.use(e.slot, key)
     if old < 0 or (flags and not holds(flags, old, at_ms)):
         s.reply.integer(0)
         return
@@ -134,7 +136,10 @@ def pexpiretime(e: Engine, s: Session, args: list[bytes]) -> None:
 def persist(e: Engine, s: Session, args: list[bytes]) -> None:
     """PERSIST key."""
     key = args[1]
-    if s.store.expire_at(e.slot, key) <= 0:
+    old = s.store.expire_at(e.slot, key)
+    if old >= 0:
+        s.store.use(e.slot, key)
+    if old <= 0:
         s.reply.integer(0)
         return
     s.store.set_expire(e.slot, key, 0)

@@ -295,7 +295,8 @@ def errorstats(e: Engine) -> Fields:
 
 def latencystats(e: Engine) -> Fields:
     """Percentiles of the times of every command that was called, in microseconds."""
-    percentiles = [(word.decode(), float(word)) for word in e.settings.options.words("latency-tracking-info-percentiles")]
+    words = e.settings.options.words("latency-tracking-info-percentiles")
+    percentiles = [(word.decode(), float(word)) for word in words]
     fields: Fields = []
     for key, entry in e.table.items():
         if key != entry.name:

@@ -1,5 +1,7 @@
 """What the string and key commands have in common: numbers in arguments, reads that count and notify, expiry times."""
 
+from typing import Final
+
 from mypy_extensions import i64
 
 from node.engine import NOTIFY_KEY_MISS, NOTIFY_NEW, Engine
@@ -8,7 +10,7 @@ from node.keyspace import Store
 from node.numbers import I64_MAX, is_int, to_int
 from node.session import Session
 
-I32_MAX: i64 = 2147483647
+I32_MAX: Final = 2147483647
 
 
 def integer(data: bytes) -> i64:

@@ -333,7 +333,7 @@ def _difference(sets: list[Set | None]) -> Set:
         if one is not None:
             others.append(one)
             work += one.count()
-    if first.count() * (len(others) + 1) // 2 > work:
+    if not others or first.count() * (len(others) + 1) // 2 > work:
         return _subtracted(first, others, result)
     others.sort(key=Set.count, reverse=True)
     for member in first.members():

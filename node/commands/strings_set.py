@@ -323,9 +323,10 @@ def delifeq(e: Engine, s: Session, args: list[bytes]) -> None:
 def set_string(e: Engine, s: Session, key: bytes, value: bytes, event: bytes, raw: bool) -> None:
     """Change a string in place: its expiry stays. `raw` when it was grown or patched (OBJECT ENCODING tells)."""
     announce_new(e, s.dbid, e.slot, key)
-    s.store.put(e.slot, key, value)
     if raw:
-        s.store.set_raw(e.slot, key)
+        s.store.put_raw(e.slot, key, value)
+    else:
+        s.store.put(e.slot, key, value)
     e.changed(s, key, NOTIFY_STRING, event)
 
 

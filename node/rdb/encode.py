@@ -5,7 +5,7 @@ from typing import Final
 import anycrc
 import lzf
 from librt.strings import BytesWriter, write_f64_le, write_i16_le, write_i64_le
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from node.numbers import is_int, to_int
 from node.rdb.opcodes import (
@@ -59,10 +59,10 @@ def crc64(data: bytes, crc: int = 0) -> int:
 def write_length(w: BytesWriter, n: i64) -> None:
     """A length: 1, 2, 5 or 9 bytes, big endian."""
     if n < 64:
-        w.append(n)
+        w.append(u8(n))
     elif n < 16384:
-        w.append(0x40 | (n >> 8))
-        w.append(n & 0xFF)
+        w.append(u8(0x40 | (n >> 8)))
+        w.append(u8(n & 0xFF))
     elif n < 1 << 32:
         w.append(LENGTH_32)
         w.write(int(n).to_bytes(4, "big"))
@@ -91,11 +91,11 @@ def write_string(w: BytesWriter, value: bytes, compress: bool) -> None:
 def _write_integer(w: BytesWriter, n: i64) -> bool:
     if -128 <= n <= 127:
         w.append(0xC0)
-        w.append(n & 0xFF)
+        w.append(u8(n & 0xFF))
     elif -32768 <= n <= 32767:
         w.append(0xC1)
-        w.append(n & 0xFF)
-        w.append((n >> 8) & 0xFF)
+        w.append(u8(n & 0xFF))
+        w.append(u8((n >> 8) & 0xFF))
     elif -(1 << 31) <= n < 1 << 31:
         w.append(0xC2)
         w.write(int(n).to_bytes(4, "little", signed=True))

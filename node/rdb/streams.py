@@ -196,7 +196,7 @@ def _block(master: int, packed: bytes) -> Block:
         else:
             there += 1
         pos = _check_entry(packed, pos, fields)
-    if there != count or gone != deleted or there == 0:
+    if there != count or gone != deleted or there + gone == 0:  # trimming may leave a block of deleted entries alone
         raise CorruptListpack("wrong counters of a stream's block")
     block.count = count
     block.deleted = deleted

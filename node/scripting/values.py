@@ -9,7 +9,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from node.numbers import format_double
+from node.numbers import format_double, to_int
 
 STATUS: Final = 1
 ERROR: Final = 2
@@ -67,7 +67,7 @@ def to_lua(data: bytes, tokens: list[object]) -> object:
     """One encoded reply as what the prelude expects; a nested one goes into `tokens` (emptied before)."""
     first: i64 = data[0]
     if first == 58:
-        return int(data[1:-2])
+        return to_int(data[1:-2])
     if first == 36:
         start: i64 = data.find(b"\r\n") + 2
         size: i64 = len(data)

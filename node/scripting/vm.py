@@ -13,6 +13,13 @@ FIRST_ARGUMENT: Final = 3  # of EVAL and FCALL: name, script, count of keys
 _NO_MEMORY: Final = (1, b"ERR not enough memory", b"", 0, False)
 
 
+def _total(args: list[bytes]) -> i64:
+    size: i64 = 0
+    for arg in args:
+        size += len(arg)
+    return size
+
+
 @final
 class Vm:
     """A runtime for EVAL scripts, or for libraries of functions."""
@@ -25,6 +32,7 @@ class Vm:
     _load: Function
     _used: Function
     _runtime: Any
+    _held: i64  # bytes that it held after the last script, or after something was compiled
     fixed: int  # bytes that it took before it held a script
 
     def __init__(self, host: Host, for_functions: bool) -> None:
@@ -35,6 +43,7 @@ class Vm:
         parts = close_sandbox(runtime, host.callables(), for_functions)
         self._compile, self._enter, self._stage, self._renew, self._load = parts
         self.fixed = self.memory()
+        self._held = self.fixed
 
     def memory(self) -> int:
         """Bytes that the runtime holds."""
@@ -52,6 +61,8 @@ class Vm:
             made = self._compile(code, name)
         except Exception as error:  # lupa's own errors have no common root
             return None, str(error).encode()
+        finally:
+            self._held = self.memory()
         return (None, made[1]) if isinstance(made, tuple) else (made, b"")
 
     def load_library(self, code: bytes) -> tuple[int, bytes]:
@@ -63,6 +74,8 @@ class Vm:
             problem, text = self._load(code)
         except Exception as error:
             return 2, b"ERR " + str(error).encode()
+        finally:
+            self._held = self.memory()
         return int(problem), text
 
     def run(self, function: object, resp3: bool, keys: i64, args: list[bytes]) -> object:
@@ -72,8 +85,10 @@ class Vm:
         self._host.memory_used = self._used
         try:
             if len(args) - FIRST_ARGUMENT <= ARGUMENTS_MOST:
-                size = sum(map(len, args))  # handing over more than Lua has room for would end the process
-                if self.memory() + size >= MEMORY_LIMIT // 4 and not self._tidy(size + 64 * len(args)):
+                # Handing over more than Lua has room for would end the process. Nothing but scripts takes memory there,
+                # so what was held after the last one is still held.
+                size = _total(args)
+                if self._held + size >= MEMORY_LIMIT // 4 and not self._tidy(size + 64 * len(args)):
                     return _NO_MEMORY
                 return self._enter(function, resp3, keys, *args[FIRST_ARGUMENT:])
             if not self._tidy(sum([len(a) + 64 for a in args])):
@@ -89,7 +104,8 @@ class Vm:
             text = str(error).encode() or b"not enough memory"  # lupa says nothing when memory ends in a handler
             return (1, b"ERR " + text, b"", 0, False)
         finally:
-            if self.memory() > MEMORY_LIMIT // 2:
+            self._held = self.memory()
+            if self._held > MEMORY_LIMIT // 2:
                 collect(self._runtime)  # what a script has taken beyond measure goes back now
 
     def renew_hook(self) -> None:

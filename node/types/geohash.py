@@ -6,7 +6,7 @@ the centre and its eight neighbours, of a step at which they cover the shape. Di
 6372797.560856 m. All of it in the order and to the digit that Valkey's GEO commands have.
 """
 
-from math import asin, atan2, cos, fabs, inf, pi, sin, sqrt
+from math import asin, atan2, cos, fabs, pi, sin, sqrt
 from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
@@ -17,6 +17,10 @@ EARTH_RADIUS: Final = 6372797.560856  # meters
 _MERCATOR_MAX: Final = 20037726.37  # meters, half of the equator in Web Mercator
 _RADIAN: Final = pi / 180.0
 STEPS: Final = 26
+_CELLS: Final = 67108864.0  # 2**STEPS
+_INF: Final = float("inf")
+_MARGIN: Final = 1.000001  # far more than rounding can make of a distance
+_EVEN: Final = i64(0x5555555555555555)  # the even bits; compiled, a literal from 2**62 on would be slow
 _ALPHABET: Final = b"0123456789bcdefghjkmnpqrstuvwxyz"
 
 CIRCLE: Final = 0
@@ -32,12 +36,12 @@ def _spread(value: i64) -> i64:
     value = (value | (value << 8)) & 0x00FF00FF00FF00FF
     value = (value | (value << 4)) & 0x0F0F0F0F0F0F0F0F
     value = (value | (value << 2)) & 0x3333333333333333
-    return (value | (value << 1)) & 0x5555555555555555
+    return (value | (value << 1)) & _EVEN
 
 
 def _gather(value: i64) -> i64:
     """The even bits of a number side by side."""
-    value &= 0x5555555555555555
+    value &= _EVEN
     value = (value | (value >> 1)) & 0x3333333333333333
     value = (value | (value >> 2)) & 0x0F0F0F0F0F0F0F0F
     value = (value | (value >> 4)) & 0x00FF00FF00FF00FF
@@ -106,12 +110,17 @@ class Point:
         self.lat = lat
 
 
+def _middle(cell: i64, limit: float) -> float:
+    """The middle of a cell of the finest division of -limit to limit."""
+    low = -limit + (float(cell) / _CELLS) * (limit + limit)
+    high = -limit + ((float(cell) + 1.0) / _CELLS) * (limit + limit)
+    return _clamped((low + high) / 2.0, limit)
+
+
 def place_of(score: float) -> Point:
     """The middle of what a score covers."""
-    area = Area(hash_of_score(score), STEPS)
-    return Point(
-        _clamped((area.lon_min + area.lon_max) / 2.0, LON_MAX), _clamped((area.lat_min + area.lat_max) / 2.0, LAT_MAX)
-    )
+    bits = hash_of_score(score)
+    return Point(_middle(_gather(bits >> 1), LON_MAX), _middle(_gather(bits), LAT_MAX))
 
 
 def text_of(place: Point) -> bytes:
@@ -131,8 +140,10 @@ def _lat_distance(lat1: float, lat2: float) -> float:
     return EARTH_RADIUS * fabs(lat2 * _RADIAN - lat1 * _RADIAN)
 
 
-def distance(lon1: float, lat1: float, lon2: float, lat2: float) -> float:
-    """Meters between two places."""
+def distance(lon1: float, lat1: float, lon2: float, lat2: float, limit: float = _INF) -> float:
+    """Meters between two places; infinite when it is cheap to see that they are farther apart than `limit`."""
+    if _lat_distance(lat1, lat2) > limit * _MARGIN:
+        return _INF
     v = sin((lon2 * _RADIAN - lon1 * _RADIAN) / 2.0)
     if v == 0.0:
         return _lat_distance(lat1, lat2)
@@ -140,12 +151,14 @@ def distance(lon1: float, lat1: float, lon2: float, lat2: float) -> float:
     lat2r = lat2 * _RADIAN
     u = sin((lat2r - lat1r) / 2.0)
     chord = sqrt(u * u + cos(lat1r) * cos(lat2r) * v * v)
+    if 2.0 * EARTH_RADIUS * chord > limit * _MARGIN:  # an arc is longer than its chord
+        return _INF
     return 2.0 * EARTH_RADIUS * asin(chord if chord < 1.0 else 1.0)
 
 
 def _cosine(angle: float) -> float:
     """As in C: of an infinite angle no number, where Python would raise."""
-    return inf - inf if fabs(angle) == inf else cos(angle)
+    return _INF - _INF if fabs(angle) == _INF else cos(angle)
 
 
 # --- shapes
@@ -198,8 +211,9 @@ class Shape:
     def distance_to(self, place: Point) -> float:
         """Meters from the centre to a place in the shape, -1 for one outside."""
         if self.kind == CIRCLE:
-            away = distance(self.lon, self.lat, place.lon, place.lat)
-            return -1.0 if away > self.radius * self.unit else away
+            limit = self.radius * self.unit
+            away = distance(self.lon, self.lat, place.lon, place.lat, limit)
+            return -1.0 if away > limit else away
         if self.kind == BOX:
             if _lat_distance(place.lat, self.lat) > self.height * self.unit / 2.0:
                 return -1.0

@@ -7,7 +7,7 @@ The width is that of the largest integer ever added; it never shrinks.
 from typing import Final
 
 from librt.strings import BytesWriter, read_i16_le, read_i32_le, read_i64_le, write_i64_le
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 HEADER: Final = 8
 EMPTY: Final = b"\x02\x00\x00\x00\x00\x00\x00\x00"
@@ -71,13 +71,13 @@ def _write(w: BytesWriter, n: i64, size: i64) -> None:
         write_i64_le(w, n)
         return
     while size > 0:
-        w.append(n & 255)
+        w.append(u8(n & 255))
         n >>= 8
         size -= 1
 
 
 def _head(w: BytesWriter, size: i64, number: i64) -> None:
-    w.append(size)
+    w.append(u8(size))
     w.append(0)
     w.append(0)
     w.append(0)

@@ -14,6 +14,7 @@ from node.types import listpack
 _PACKED_LIMITS: Final[list[int]] = [4096, 8192, 16384, 32768, 65536]  # list-max-listpack-size -1 to -5
 _SAFE_BYTES: Final = 8192  # bound of a node whose limit is a number of elements
 _ENTRY_ESTIMATE: Final = 8  # what Valkey adds to a string's length when it asks whether an entry fits
+_SHORT: Final = 65  # bytes of the largest entry of a string with a head of one byte
 
 
 @final
@@ -187,14 +188,16 @@ class Node:
         if size == 0:
             body = self._whole_body()
             size = len(body)
-        back: i64 = body[size - 1]
-        start: i64 = size - 1 - back
-        if back < 128 and body[start] == back + 127:  # a string of up to 63 bytes
-            value = bytes(body[start + 1 : size - 1])
+        tail = bytes(body[size - _SHORT if size > _SHORT else 0 :])  # bytes are indexed faster than a bytearray
+        last: i64 = len(tail) - 1
+        back: i64 = tail[last]
+        if back <= last and tail[last - back] == back + 127:  # a string of up to 63 bytes
+            value = tail[last - back + 1 : last]
+            back += 1
         else:
-            start = size - _entry_size(bytes(body[size - 6 if size > 6 else 0 :]))
-            value = listpack.at(bytes(body[start:]), 0)
-        del body[start:]
+            back = _entry_size(tail)
+            value = listpack.at(bytes(body[size - back :]), 0)
+        del body[size - back :]
         return value
 
     def element(self, index: i64) -> bytes:

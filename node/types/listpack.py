@@ -16,7 +16,7 @@ entries.
 from typing import Final
 
 from librt.strings import BytesWriter, read_i16_le, read_i32_le, read_i64_le, write_i64_le
-from mypy_extensions import i64
+from mypy_extensions import i64, u8
 
 from node.numbers import format_int, is_int, to_int
 
@@ -39,51 +39,51 @@ class CorruptListpack(ValueError):
 
 def _write_backlen(w: BytesWriter, n: i64) -> None:
     if n <= 127:
-        w.append(n)
+        w.append(u8(n))
         return
     if n < 16383:
-        w.append(n >> 7)
+        w.append(u8(n >> 7))
     elif n < 2097151:
-        w.append(n >> 14)
-        w.append((n >> 7) & 127 | 128)
+        w.append(u8(n >> 14))
+        w.append(u8((n >> 7) & 127 | 128))
     elif n < 268435455:
-        w.append(n >> 21)
-        w.append((n >> 14) & 127 | 128)
-        w.append((n >> 7) & 127 | 128)
+        w.append(u8(n >> 21))
+        w.append(u8((n >> 14) & 127 | 128))
+        w.append(u8((n >> 7) & 127 | 128))
     else:
-        w.append(n >> 28)
-        w.append((n >> 21) & 127 | 128)
-        w.append((n >> 14) & 127 | 128)
-        w.append((n >> 7) & 127 | 128)
-    w.append(n & 127 | 128)
+        w.append(u8(n >> 28))
+        w.append(u8((n >> 21) & 127 | 128))
+        w.append(u8((n >> 14) & 127 | 128))
+        w.append(u8((n >> 7) & 127 | 128))
+    w.append(u8(n & 127 | 128))
 
 
 def write_int(w: BytesWriter, n: i64) -> None:
     """Append the whole entry of an integer."""
     if 0 <= n <= 127:
-        w.append(n)
+        w.append(u8(n))
         w.append(1)
     elif -4096 <= n <= 4095:
-        w.append(((n >> 8) & 31) | 192)
-        w.append(n & 255)
+        w.append(u8(((n >> 8) & 31) | 192))
+        w.append(u8(n & 255))
         w.append(2)
     elif -32768 <= n <= 32767:
         w.append(0xF1)
-        w.append(n & 255)
-        w.append((n >> 8) & 255)
+        w.append(u8(n & 255))
+        w.append(u8((n >> 8) & 255))
         w.append(3)
     elif -8388608 <= n <= 8388607:
         w.append(0xF2)
-        w.append(n & 255)
-        w.append((n >> 8) & 255)
-        w.append((n >> 16) & 255)
+        w.append(u8(n & 255))
+        w.append(u8((n >> 8) & 255))
+        w.append(u8((n >> 16) & 255))
         w.append(4)
     elif -2147483648 <= n <= 2147483647:
         w.append(0xF3)
-        w.append(n & 255)
-        w.append((n >> 8) & 255)
-        w.append((n >> 16) & 255)
-        w.append((n >> 24) & 255)
+        w.append(u8(n & 255))
+        w.append(u8((n >> 8) & 255))
+        w.append(u8((n >> 16) & 255))
+        w.append(u8((n >> 24) & 255))
         w.append(5)
     else:
         w.append(0xF4)
@@ -97,20 +97,20 @@ def write_entry(w: BytesWriter, value: bytes) -> None:
     if n <= 20 and is_int(value):
         write_int(w, to_int(value))
     elif n < 64:
-        w.append(n | 128)
+        w.append(u8(n | 128))
         w.write(value)
-        w.append(n + 1)
+        w.append(u8(n + 1))
     elif n < 4096:
-        w.append((n >> 8) | 0xE0)
-        w.append(n & 255)
+        w.append(u8((n >> 8) | 0xE0))
+        w.append(u8(n & 255))
         w.write(value)
         _write_backlen(w, n + 2)
     else:
         w.append(0xF0)
-        w.append(n & 255)
-        w.append((n >> 8) & 255)
-        w.append((n >> 16) & 255)
-        w.append((n >> 24) & 255)
+        w.append(u8(n & 255))
+        w.append(u8((n >> 8) & 255))
+        w.append(u8((n >> 16) & 255))
+        w.append(u8((n >> 24) & 255))
         w.write(value)
         _write_backlen(w, n + 5)
 

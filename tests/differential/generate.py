@@ -151,7 +151,8 @@ FIELD_COMMANDS = {
 
 def _counts_references(words: Words) -> bool:
     """Whether this is OBJECT REFCOUNT: in a transaction Valkey also counts the queued arguments that became values."""
-    return [word.lower() for word in words[:2]] == [b"object", b"refcount"]
+    called = words[len(CALL) :] if words[: len(CALL)] == CALL else words
+    return [word.lower() for word in called[:2]] == [b"object", b"refcount"]
 
 
 def in_script(words: Words) -> Words:

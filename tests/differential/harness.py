@@ -349,8 +349,20 @@ class Session:
             names = sorted(item[1] for item in parse(found[2][0])[1:])  # type: ignore[index]
             types = self.run([[b"type", name] for name in names])
             for name, (kind, _) in zip(names, types, strict=True):
-                self.run(_readings(name, kind[1:-2]))
+                dumps = self.run(_readings(name, kind[1:-2]))[-1]
+                self._exchange(name, *(decoded(raw) for raw in dumps))
         self.run([[b"select", b"0"]])
+
+    def _exchange(self, name: bytes, theirs: object, ours: object) -> None:
+        """Have each server restore what the other has dumped of a key. Raises Difference."""
+        oracle, node = self.pair(0).both
+        if isinstance(theirs, bytes) and isinstance(ours, bytes):
+            place = b"restored " + name
+            for link, payload in ((oracle, ours), (node, theirs)):
+                for args, answer in (([b"restore", place, b"0", payload], b"+OK\r\n"), ([b"del", place], b":1\r\n")):
+                    got = link.ask(args)
+                    if got != answer:
+                        raise Difference(-1, args, *((got, answer) if link is oracle else (answer, got)))
 
 
 def _readings(name: bytes, kind: bytes) -> list[Command]:

@@ -208,8 +208,9 @@ def test_digests_are_those_of_valkey(servers: Twins) -> None:
     session = Session(servers)
     try:
         session.run([command(line) for line in (
-            "flushall", "xadd k 1-5 a 1 b 2", "xadd k 2-7 a 1 c xx", "xadd k 3 a 1", "xdel k 2-7", "xgroup create k g 0",
-            "debug digest-value k none", "debug digest", "copy k j", "debug digest", "type j", "scan 0 type stream",
+            "flushall", "xadd k 1-5 a 1 b 2", "xadd k 2-7 a 1 c xx", "xadd k 3 a 1", "xdel k 2-7",
+            "xgroup create k g 0", "debug digest-value k none", "debug digest", "copy k j",
+            "debug digest", "type j", "scan 0 type stream",
         )])  # fmt: skip
     finally:
         session.close()
@@ -224,6 +225,19 @@ def test_a_group_that_read_what_was_trimmed_counts_anew(servers: Twins) -> None:
     )  # fmt: skip
     session = Session(servers)
     session.run([line.encode().split() for line in lines])
+    session.close()
+
+
+def test_a_block_of_deleted_entries_can_be_restored(servers: Twins) -> None:
+    """Trimming up to an ID in the midst of a block may leave it without entries; both servers take the payload."""
+    lines = (
+        "flushall", "config set stream-node-max-entries 3", "xadd s 1-1 a 1", "xadd s 1-2 a 1", "xadd s 2-1 a 1",
+        "xadd s 3-0 a 1", "xdel s 2-1", "xtrim s minid = 2-1",
+    )  # fmt: skip
+    session = Session(servers)
+    session.run([command(line) for line in lines])
+    session.compare_contents()
+    session.run([command("config set stream-node-max-entries 100")])
     session.close()
 
 

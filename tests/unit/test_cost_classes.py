@@ -170,3 +170,15 @@ def test_the_tree_of_a_stream_is_counted_when_it_changed() -> None:
             value.trim_length(rng.randrange(1, 3000), True, 0)
         if rng.random() < 0.2:
             assert value.tree_nodes() == radix_nodes(value.masters)
+
+
+def test_small_databases_are_freed_at_once_when_emptied() -> None:
+    """Tables of a few keys do not wait for the reaper, or flushing often would pile up tables of slots."""
+    store = PlainStore(1)
+    store.set(5, b"text", b"x")
+    store.put(6, b"giant", from_items([b"x" * 100] * 3000))
+
+    store.clear()
+
+    assert store.dead.free(1)  # the giant's nodes alone are left
+    assert not store.dead.free(100)

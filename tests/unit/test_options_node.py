@@ -184,7 +184,7 @@ def test_bounded_values(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [("replicaof 10.0.0.1 6380", (b"10.0.0.1", b"6380")), ("slaveof NO ONE", ()), ('replicaof ""', ()), ("replicaof",
-    ())],
+    ()), ('replicaof "10.0.0.1 6380"', (b"10.0.0.1", b"6380"))],
 )
 def test_replicaof(settings: Settings, line: str, words: tuple[bytes, ...]) -> None:
     """A primary is host and port; no one is nobody."""
