@@ -31,7 +31,7 @@ from node.reaper import Reaper
 from node.slotmap import FrozenSlot
 from node.types.hash import Hash
 
-FEW: Final = 256  # keys of a slot that are written out at once
+FEW: Final = 128  # keys of a slot that are written out at once
 FULL: Final = 1 << 19  # bytes after which `advance` returns, whatever the time
 AT_ONCE: Final = 64  # keys written between two looks at the clock
 SLOTS_A_LOOK: Final = 64  # empty slots passed between two looks at the clock

@@ -23,7 +23,7 @@ from node.types.streamblock import Block as StreamBlock
 from node.types.zblocks import Block
 from node.types.zset import ZSet
 
-BIG: Final = 1 << 14  # bytes of a container from which it is written in pieces
+BIG: Final = 1 << 10  # bytes of a value from which it waits for its turn: compressing many of them takes time
 LONG: Final = 1 << 15  # bytes of a string from which it is written in pieces, and not compressed
 PIECE: Final = 1 << 16  # bytes of one step, about
 ITEMS: Final = 256  # strings of one step
@@ -34,9 +34,9 @@ _EVERY: Final = 1 << 30  # a stride that no item ends: nothing is raw
 
 
 def is_big(value: object) -> bool:
-    """Whether a value is written in pieces."""
+    """Whether a value is written apart from others, in pieces if need be."""
     if isinstance(value, bytes):
-        return len(value) > LONG
+        return len(value) > BIG
     return isinstance(value, Value) and value.used_bytes() > BIG
 
 
