@@ -33,7 +33,7 @@ from node.errors import (
 )  # fmt: skip
 from node.memory import make_room
 from node.redaction import redacted
-from node.script_checks import REPLICAS
+from node.script_checks import EVERYWHERE
 from node.script_checks import UNKNOWN as UNKNOWN_IN_SCRIPT
 from node.script_checks import WRONG_ARGUMENTS as WRONG_ARGUMENTS_IN_SCRIPT
 from node.script_checks import refusal as script_refusal
@@ -539,14 +539,10 @@ class Dispatcher(Executor):
             e.slot = key_slot(args[entry.first_key])
         if e.snapshots.active and entry.write:
             self._warn_snapshots(session, entry, args)
-        journal = e.journal
-        unsent = journal.active and not e.scripts.targets & REPLICAS
-        if unsent:
-            journal.active = False
+        e.journal.aim(e.scripts.targets)
         self._clock = wall_time()  # what Lua did since the last command is not this one's time
         self.invoke(session, entry, args, b"", -1, 0)
-        if unsent:
-            journal.active = True
+        e.journal.aim(EVERYWHERE)
         caller = e.scripts.caller
         if caller is not None:
             self.after_inner(caller, session, entry, args)

@@ -36,7 +36,7 @@ from node.gate import Gate
 from node.keyspace import Expired, Store
 from node.latency import LatencyMonitor
 from node.monitors import Monitors
-from node.ports import Journal, Migration, RdbFiles, Replication, Scripts, Snapshots
+from node.ports import AppendFile, Journal, Migration, RdbFiles, Replication, Scripts, Snapshots
 from node.pubsub import PubSub
 from node.session import Executor, Session
 from node.settings import Settings
@@ -113,6 +113,7 @@ class Engine:
     journal: Journal
     snapshots: Snapshots
     rdb: RdbFiles
+    aof: AppendFile
     rdb_refusal: bytes  # the error for writes while RDB files can't be written, else empty
     aof_refusal: bytes  # the same of the append-only file
     disk_refusal: bytes  # the first of them; kept by `guard`
@@ -169,6 +170,7 @@ class Engine:
         self.journal = Journal()
         self.snapshots = Snapshots()
         self.rdb = RdbFiles()
+        self.aof = AppendFile()
         self.rdb_refusal = b""
         self.aof_refusal = b""
         self.disk_refusal = b""

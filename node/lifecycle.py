@@ -133,6 +133,8 @@ def _settings_changed(e: Engine, names: frozenset[str]) -> None:
             reason = f"The operating system is not able to handle the specified number of clients, try with {room}"
             raise OptionError(reason, "maxclients")
     apply_settings(e)
+    if not e.aof.judge():
+        raise OptionError("Unable to turn on AOF. Check server logs.", "appendonly")
     for session in e.sessions.values():
         session.decoder.max_bulk = e.settings.max_bulk
     if "loglevel" in names:

@@ -17,12 +17,24 @@ class Journal:
     `active` is tested before anything is built for it; while it is False nothing is ever propagated.
     """
 
-    active: bool
+    active: bool  # somebody gets effects: replicas or the file; written by the journal alone
     offset: i64  # of the stream: bytes ever written, continued over failovers
 
     def __init__(self) -> None:
         self.active = False
         self.offset = 0
+
+    def aim(self, targets: i64) -> None:
+        """Where effects go from now on: 1 append-only file, 2 replicas, 3 both."""
+
+    def attach(self, file: "AppendFile") -> None:
+        """Effects go to this file too, while it is on."""
+
+    def judge(self) -> None:
+        """Say anew who gets effects, after the file was switched on or off."""
+
+    def reselect(self) -> None:
+        """Write SELECT before the next command: somebody reads on from here without knowing the database."""
 
     def raw(self, dbid: i64, buf: bytes, start: i64, end: i64) -> None:
         """A command as it came from the client: `buf[start:end]` is its multibulk form. Adjacent slices are joined."""
@@ -207,6 +219,13 @@ class Replication:
     def forget(self, session: Session) -> None:
         """A client is gone that was a replica or waits for replicas."""
 
+    def synced(self, offset: i64) -> i64:
+        """How many replicas have everything up to this offset on their disks."""
+        return 0
+
+    def ask(self) -> None:
+        """Have the replicas tell at once how far they are."""
+
 
 class ScriptMemory:
     """What scripts and functions take, in bytes, and how many there are."""
@@ -279,3 +298,71 @@ class Scripts:
 
     def adopt(self, codes: list[bytes]) -> None:
         """A snapshot was loaded: its libraries of functions take the place of ours."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class AppendFile:
+    """The append-only file. The base is that of a node that keeps none."""
+
+    on: bool  # commands are appended: also while the first base is in the making
+    enabled: bool  # as appendonly says
+    rewriting: bool
+    scheduled: bool  # a rewrite was asked for while it could not begin
+    holds: bool  # replies wait until the file is synced (appendfsync always)
+    synced: i64  # the offset of the stream up to which commands are on the disk
+
+    def __init__(self) -> None:
+        self.on = False
+        self.enabled = False
+        self.rewriting = False
+        self.scheduled = False
+        self.holds = False
+        self.synced = 0
+
+    def append(self, data: bytes, offset: i64) -> None:
+        """Append whole commands, the stream's offset being `offset` behind them."""
+
+    def flush(self) -> None:
+        """The batch is over and its replies are about to be sent: write what was appended."""
+
+    def judge(self) -> bool:
+        """Follow a change of options; False when the file can't be switched on."""
+        return True
+
+    def renew(self) -> None:
+        """The dataset was replaced as a whole (by a primary's snapshot): what the file holds is over."""
+
+    def acknowledged(self) -> None:
+        """A replica has told how far it is: who waits by WAITAOF may have an answer."""
+
+    def start_rewrite(self) -> None:
+        """BGREWRITEAOF."""
+        raise NotImplementedError
+
+    def wait(self, session: Session, args: list[bytes], local: i64, replicas: i64, timeout_ms: i64) -> None:
+        """WAITAOF: answer once the session's writes are synced here (`local` 1) and on so many replicas."""
+        raise NotImplementedError
+
+    def reload(self) -> bytes:
+        """DEBUG LOADAOF: empty the node and load the file; the reason when it can't, else empty."""
+        raise NotImplementedError
+
+    def before_end(self, forced: bool) -> bool:
+        """The process is about to end: bring everything to the disk; False when it may not end yet."""
+        return True
+
+    def info(self) -> list[tuple[str, str]]:
+        """The fields of INFO persistence that every node has."""
+        return []
+
+    def sizes(self) -> list[tuple[str, str]]:
+        """The fields of INFO persistence that only a node with an append-only file has."""
+        return []
+
+    def durable(self) -> i64:
+        """The offset of the stream up to which a restart would find everything; -1: nothing at all."""
+        return -1
+
+    def buffered(self) -> i64:
+        """Bytes that wait to be written."""
+        return 0

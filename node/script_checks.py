@@ -17,7 +17,7 @@ from node.table import Entry
 
 ALLOW_OOM: Final = 2  # flags as in node.scripting.shebang
 ALLOW_CROSS_SLOT: Final = 16
-REPLICAS: Final = 2  # of server.set_repl
+EVERYWHERE: Final = 3  # of server.set_repl: append-only file and replicas
 
 UNKNOWN: Final = b"ERR Unknown command called from script"
 WRONG_ARGUMENTS: Final = b"ERR Wrong number of args calling command from script"

@@ -17,6 +17,7 @@ from node.clientmemory import recount
 from node.clients import ClientConn, set_clock
 from node.engine import Engine
 from node.migration import Migrator
+from node.persistence.aof import AofService
 from node.persistence.loading import LoadError
 from node.persistence.rdbfile import RdbService
 from node.persistence.start import load_at_start
@@ -42,11 +43,12 @@ async def serve(e: Engine, replicator: Replicator) -> str:
     migrator = Migrator(e)
     e.migration = migrator
     files = RdbService(e)
+    appended = AofService(e)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_run_loop, e)
         nursery.start_soon(_await_signals, e)
         try:
-            await load_at_start(e)
+            await load_at_start(e, appended)
         except LoadError as error:
             failure = str(error)
             e.shutdown_asked = True
@@ -57,8 +59,10 @@ async def serve(e: Engine, replicator: Replicator) -> str:
             nursery.start_soon(_keep_up, e)
             nursery.start_soon(_end_waits, e)
             nursery.start_soon(files.run)
+            nursery.start_soon(appended.run)
             nursery.start_soon(replicator.run)
             nursery.start_soon(migrator.run)
+    appended.close()
     _close_all(e)
     return failure
 
@@ -78,7 +82,7 @@ async def _await_signals(e: Engine) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for number in signals:
             log.info("a signal asks for the end", signal=signal.Signals(number).name)
-            if e.rdb.before_end(None):
+            if e.aof.before_end(False) and e.rdb.before_end(None):
                 e.shutdown_asked = True
                 return
             log.error("the end has to wait: what is in memory can't be saved; SHUTDOWN NOSAVE ends without")

@@ -74,10 +74,15 @@ def _check_directory(words: Words, _old: Words) -> Words:
     return (os.fsencode(path),)
 
 
-def _check_file_name(words: Words, _old: Words) -> Words:
-    if b"/" in words[0]:
-        raise OptionError("dbfilename can't be a path, just a filename")
-    return words
+def _file_name(name: str, default: str, immutable: bool = False) -> Option:
+    """The name of a file in `dir`."""
+
+    def check(words: Words, _old: Words) -> Words:
+        if b"/" in words[0]:
+            raise OptionError(f"{name} can't be a path, just a filename")
+        return words
+
+    return Option(name, Kind.TEXT, default, immutable=immutable, protected=not immutable, check=check)
 
 
 def _check_backlog(words: Words, _old: Words) -> Words:
@@ -333,13 +338,23 @@ _CLUSTER: Final = (
 
 _PERSISTENCE: Final = (
     Option("dir", Kind.TEXT, ".", protected=True, check=_check_directory),
-    Option("dbfilename", Kind.TEXT, "dump.rdb", protected=True, check=_check_file_name),
+    _file_name("dbfilename", "dump.rdb"),
     Option("save", Kind.WORDS, "3600 1 300 100 60 10000", 0, 1024, check=_check_save, collects=True),
     _flag("rdbcompression", "yes"),
     _flag("rdbchecksum", "yes", immutable=True),
     _flag("rdb-save-incremental-fsync", "yes"),
     _flag("stop-writes-on-bgsave-error", "yes"),
-    _only("appendonly", "no", "yes"),
+    _flag("appendonly", "no"),
+    Option("appendfsync", Kind.ENUM, "everysec", choices=("everysec", "always", "no")),
+    _file_name("appendfilename", "appendonly.aof", immutable=True),
+    _file_name("appenddirname", "appendonlydir", immutable=True),
+    _flag("no-appendfsync-on-rewrite", "no"),
+    _number("auto-aof-rewrite-percentage", 100, 0, I32_MAX),
+    _memory("auto-aof-rewrite-min-size", 64 * MEGABYTE),
+    _flag("aof-load-truncated", "yes"),
+    _flag("aof-use-rdb-preamble", "yes"),
+    _flag("aof-timestamp-enabled", "no"),
+    _flag("aof-rewrite-incremental-fsync", "yes"),
 )
 
 # Taken so that a stock valkey.conf loads; nothing in this node depends on them (docs/differences.md lists them).
@@ -359,16 +374,6 @@ _INERT: Final = (
     _flag("rdb-del-sync-files", "no"),
     Option("sanitize-dump-payload", Kind.ENUM, "no", choices=("no", "yes", "clients"), hidden=True),
     Option("rdb-version-check", Kind.ENUM, "strict", choices=("strict", "relaxed")),
-    Option("appendfsync", Kind.ENUM, "everysec", choices=("everysec", "always", "no")),
-    _text("appendfilename", "appendonly.aof", immutable=True),
-    _text("appenddirname", "appendonlydir", immutable=True),
-    _flag("no-appendfsync-on-rewrite", "no"),
-    _number("auto-aof-rewrite-percentage", 100, 0, I32_MAX),
-    _memory("auto-aof-rewrite-min-size", 64 * MEGABYTE),
-    _flag("aof-load-truncated", "yes"),
-    _flag("aof-use-rdb-preamble", "yes"),
-    _flag("aof-timestamp-enabled", "no"),
-    _flag("aof-rewrite-incremental-fsync", "yes"),
     Option("oom-score-adj-values", Kind.WORDS, "0 200 800", 3, 3),
 )
 

@@ -84,6 +84,14 @@ def reload(e: Engine, s: Session, args: list[bytes]) -> None:
     s.reply.ok()
 
 
+def loadaof(e: Engine, s: Session, args: list[bytes]) -> None:
+    """Empty the node and load the append-only file."""
+    reason = e.aof.reload()
+    if reason:
+        raise CommandError(b"ERR Error trying to load the AOF files, check server logs.")
+    s.reply.ok()
+
+
 def populate(e: Engine, s: Session, args: list[bytes]) -> None:
     """Create string keys `prefix:0` and on; those that exist are left alone, and nothing is propagated."""
     count = integer_or_none(args[2])
@@ -206,6 +214,7 @@ _SUBCOMMANDS: dict[bytes, tuple[Callable[[Engine, Session, list[bytes]], None], 
     b"digest": (digest, 0, 0),
     b"digest-value": (digest_value, 0, _MANY),
     b"reload": (reload, 0, 3),
+    b"loadaof": (loadaof, 0, 0),
     b"populate": (populate, 1, 3),
     b"stringmatch-len": (stringmatch, 2, 2),
     b"protocol": (protocol, 1, 1),

@@ -154,7 +154,7 @@ def memory(e: Engine) -> Fields:
         ("mem_replication_backlog", backlog),
         ("mem_clients_slaves", str(replicas)),
         ("mem_clients_normal", str(normal)),
-        ("mem_aof_buffer", "0"),
+        ("mem_aof_buffer", str(e.aof.buffered())),
         ("mem_allocator", "libc"),
         ("lazyfree_pending_objects", "0"),
     ]
@@ -190,13 +190,8 @@ def persistence(e: Engine) -> Fields:
         ("rdb_last_load_keys_expired", str(e.stats.load.keys_expired)),
         ("rdb_last_load_keys_loaded", str(e.stats.load.keys_loaded)),
         *(e.stats.load.fields(e.now_ms) if loading else []),
-        ("aof_enabled", "0"),
-        ("aof_rewrite_in_progress", "0"),
-        ("aof_rewrite_scheduled", "0"),
-        ("aof_last_rewrite_time_sec", "-1"),
-        ("aof_current_rewrite_time_sec", "-1"),
-        ("aof_last_bgrewrite_status", "ok"),
-        ("aof_last_write_status", "ok"),
+        *e.aof.info(),
+        *e.aof.sizes(),
     ]
 
 

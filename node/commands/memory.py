@@ -59,7 +59,7 @@ def _facts(e: Engine) -> Stats:
         (b"cluster.links", 0),
         (b"cluster.slot_import", 0),
         (b"cluster.slot_export", 0),
-        (b"aof.buffer", 0),
+        (b"aof.buffer", e.aof.buffered()),
     ]
     for dbid, store in enumerate(e.stores):
         if store.count():

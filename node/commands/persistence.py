@@ -1,4 +1,4 @@
-"""Saving the dataset to files on request: SAVE, BGSAVE, LASTSAVE."""
+"""Saving the dataset to files on request: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE."""
 
 from node.engine import Engine, Handler
 from node.errors import SYNTAX, CommandError
@@ -44,9 +44,23 @@ def _cancel(e: Engine, s: Session) -> None:
         raise CommandError(b"ERR Background saving is currently not in progress or scheduled")
 
 
+def bgrewriteaof(e: Engine, s: Session, args: list[bytes]) -> None:
+    """BGREWRITEAOF."""
+    if e.aof.rewriting:
+        raise CommandError(b"ERR Background append only file rewriting already in progress")
+    if e.rdb.saving or e.in_transaction:
+        e.aof.scheduled = True
+        s.reply.simple(b"Background append only file rewriting scheduled")
+        return
+    e.aof.start_rewrite()
+    s.reply.simple(b"Background append only file rewriting started")
+
+
 def lastsave(e: Engine, s: Session, args: list[bytes]) -> None:
     """LASTSAVE."""
     s.reply.integer(e.stats.last_save_ms // 1000)
 
 
-HANDLERS: dict[bytes, Handler] = {b"save": save, b"bgsave": bgsave, b"lastsave": lastsave}
+HANDLERS: dict[bytes, Handler] = {
+    b"save": save, b"bgsave": bgsave, b"bgrewriteaof": bgrewriteaof, b"lastsave": lastsave,
+}  # fmt: skip

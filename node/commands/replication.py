@@ -1,9 +1,19 @@
-"""Replication as commands: REPLICAOF, PSYNC, SYNC, REPLCONF, WAIT."""
+"""Replication as commands: REPLICAOF, PSYNC, SYNC, REPLCONF, WAIT, WAITAOF."""
 
+from typing import Final
+
+from mypy_extensions import i64
+
+from node.commands.reading import integer
 from node.engine import Engine, Handler
-from node.errors import NOT_AN_INTEGER, CommandError
+from node.errors import CommandError
 from node.numbers import is_int, to_int
 from node.session import KIND_REPLICA, Session
+
+_NO_PRIMARY: Final = (
+    b"ERR %b cannot be used with replica instances. Please also note that writes to replicas are just local and are "
+    b"not propagated."
+)
 
 
 def replicaof(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -40,20 +50,38 @@ def replconf(e: Engine, s: Session, args: list[bytes]) -> None:
 def wait(e: Engine, s: Session, args: list[bytes]) -> None:
     """WAIT numreplicas timeout."""
     if not e.replication.primary:
-        raise CommandError(
-            b"ERR WAIT cannot be used with replica instances. Please also note that writes to replicas are just local "
-            b"and are not propagated."
-        )
-    if not is_int(args[1]):
-        raise CommandError(NOT_AN_INTEGER)
-    if not is_int(args[2]):
+        raise CommandError(_NO_PRIMARY % b"WAIT")
+    wanted = integer(args[1])
+    e.replication.wait(s, args, wanted, _milliseconds(args[2]))
+
+
+def _milliseconds(timeout: bytes) -> i64:
+    """A timeout argument. Raises CommandError."""
+    if not is_int(timeout):
         raise CommandError(b"ERR timeout is not an integer or out of range")
-    if to_int(args[2]) < 0:
+    value = to_int(timeout)
+    if value < 0:
         raise CommandError(b"ERR timeout is negative")
-    e.replication.wait(s, args, to_int(args[1]), to_int(args[2]))
+    return value
+
+
+def waitaof(e: Engine, s: Session, args: list[bytes]) -> None:
+    """WAITAOF numlocal numreplicas timeout."""
+    local, replicas = integer(args[1]), integer(args[2])
+    if not 0 <= local <= 1:
+        raise CommandError(b"ERR value is out of range, value must between 0 and 1")
+    if replicas < 0:
+        raise CommandError(b"ERR value is out of range, must be positive")
+    timeout = _milliseconds(args[3])
+    if not e.replication.primary:
+        raise CommandError(_NO_PRIMARY % b"WAITAOF")
+    if local > 0 and not e.aof.enabled:
+        raise CommandError(b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
+    e.aof.wait(s, args, local, replicas, timeout)
 
 
 HANDLERS: dict[bytes, Handler] = {
+    b"waitaof": waitaof,
     b"replicaof": replicaof,
     b"slaveof": replicaof,
     b"psync": psync,

@@ -136,7 +136,8 @@ def shutdown(e: Engine, s: Session, args: list[bytes]) -> None:
         s.reply.ok()
         return
     wanted = True if b"save" in words else False if b"nosave" in words else None
-    if not e.rdb.before_end(wanted) and b"force" not in words:
+    forced = b"force" in words
+    if not (e.aof.before_end(forced) and e.rdb.before_end(wanted)) and not forced:
         raise CommandError(b"ERR Errors trying to SHUTDOWN. Check logs.")
     e.shutdown_asked = True
 

@@ -59,14 +59,15 @@ def _note(e: Engine, loader: StoreLoader) -> None:
     progress.used_mem = int(claimed) if claimed.isdigit() and len(claimed) < 19 else 0
 
 
-def _set_loading(e: Engine, loading: bool) -> None:
+def set_loading(e: Engine, loading: bool) -> None:
+    """Have clients answered LOADING, or not any more."""
     e.replication.loading = loading
     e.guard()
 
 
 async def load_rdb(e: Engine, path: Path) -> None:
     """Load a file in slices; stops early when the process is asked to end. Raises LoadError."""
-    _set_loading(e, True)
+    set_loading(e, True)
     try:
         with path.open("rb") as file:
             until = trio.current_time() + SLICE
@@ -81,7 +82,7 @@ async def load_rdb(e: Engine, path: Path) -> None:
     except OSError as error:
         raise _recipe(path, error.strerror or str(error)) from None
     finally:
-        _set_loading(e, False)
+        set_loading(e, False)
     progress = e.stats.load
     log.info("loaded", path=str(path), keys=int(progress.keys_loaded), expired=int(progress.keys_expired))
 

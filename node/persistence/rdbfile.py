@@ -85,6 +85,22 @@ class RdbFile:
             os.close(descriptor)
 
 
+async def write_beside(snapshot: Snapshot, file: RdbFile) -> None:
+    """Pull a snapshot in slices and have a thread write it; the file is in its place afterwards. Raises OSError."""
+    held: list[bytes] = []
+    size = 0
+    while not snapshot.finished:
+        data = snapshot.advance(trio.current_time() + SLICE, trio.current_time)
+        held.append(data)
+        size += len(data)
+        if size >= CHUNK and not snapshot.finished:
+            await trio.to_thread.run_sync(file.write, b"".join(held))
+            held = []
+            size = 0
+        await trio.lowlevel.checkpoint()
+    await trio.to_thread.run_sync(file.finish, b"".join(held))
+
+
 @final
 class RdbService(RdbFiles):
     """The RDB file of one node."""
@@ -195,7 +211,7 @@ class RdbService(RdbFiles):
         with trio.CancelScope() as scope:
             self._scope = scope
             try:
-                await self._write_beside(snapshot, file)
+                await write_beside(snapshot, file)
                 done = True
             except OSError as error:
                 log.error("the RDB file can't be written", path=str(file.path), reason=error.strerror)
@@ -216,20 +232,6 @@ class RdbService(RdbFiles):
         else:
             self._failed = True
             self.judge()
-
-    async def _write_beside(self, snapshot: Snapshot, file: RdbFile) -> None:
-        held: list[bytes] = []
-        size = 0
-        while not snapshot.finished:
-            data = snapshot.advance(trio.current_time() + SLICE, trio.current_time)
-            held.append(data)
-            size += len(data)
-            if size >= CHUNK and not snapshot.finished:
-                await trio.to_thread.run_sync(file.write, b"".join(held))
-                held = []
-                size = 0
-            await trio.lowlevel.checkpoint()
-        await trio.to_thread.run_sync(file.finish, b"".join(held))
 
     # --- what depends on it
     def judge(self) -> None:

@@ -1,12 +1,31 @@
-"""What a node loads when it starts: the dataset on disk, if there is one."""
+"""What a node loads when it starts: the append-only file if it is to keep one and there is one, else the RDB file."""
 
 from node.engine import Engine
-from node.persistence.loading import load_rdb
+from node.persistence.aof import AofService
+from node.persistence.aof_load import AofSet, load_set
+from node.persistence.loading import LoadError, load_rdb
 from node.persistence.rdbfile import rdb_path
 
 
-async def load_at_start(e: Engine) -> None:
-    """Load the RDB file if it is there. Raises LoadError."""
-    path = rdb_path(e)
-    if path.exists():
-        await load_rdb(e, path)
+async def load_at_start(e: Engine, file: AofService) -> None:
+    """Load what is there, and begin to append. Raises LoadError."""
+    wanted = e.settings.options.flag("appendonly")
+    found = await load_set(e, file.place) if wanted else AofSet(None)
+    if found.manifest is None:
+        path = rdb_path(e)
+        if path.exists():
+            await load_rdb(e, path)
+    if e.shutdown_asked:
+        return
+    if not wanted:
+        file.judge()  # it may have been switched on while clients were answered LOADING
+        return
+    try:
+        file.open(found)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LoadError(
+            f"the append-only file can't be opened in {file.place.folder}: {reason}; make the folder writable, or "
+            f"start with appendonly no"
+        ) from None
+    file.judge()

@@ -2,24 +2,33 @@
 
 What comes from clients as multibulk goes in as slices of what they sent; adjacent slices of one buffer are joined
 before they are cut, so a pipeline of SETs is copied once. At the end of a batch the stream's new bytes go to backlog
-and replicas.
+and replicas, and the same bytes to the append-only file. Both have the same SELECTs: one that only the other needs
+does no harm. A replica's own effects go to its file alone: its replicas get its primary's stream.
 """
 
-from typing import final
+from typing import Final, final
 
 from mypy_extensions import i64
 
 from cluster.resp.encode import encode_request
-from node.ports import Journal
+from node.ports import AppendFile, Journal
 from node.replication.backlog import Backlog
 from node.session import Session
+
+TO_FILE: Final = 1
+TO_REPLICAS: Final = 2
+TO_ALL: Final = 3
 
 
 @final
 class Stream(Journal):
-    """The journal of a node; `active` while a backlog exists and the node is a primary."""
+    """The journal of a node; `active` while a backlog exists and the node is a primary, or a file is appended to."""
 
     backlog: Backlog | None
+    file: AppendFile
+    primary: bool
+    replicating: bool  # bytes count for the offset, and go to backlog and replicas
+    targets: i64  # of the running command
     online: list[Session]  # replicas that get new bytes at once
     waiting: dict[int, list[bytes]]  # session id -> bytes for a replica that is being sent a snapshot
     waiting_bytes: dict[int, i64]
@@ -28,10 +37,20 @@ class Stream(Journal):
     _start: i64
     _end: i64
     _dbid: i64
+    _streams: bool  # effects go to replicas now
+    _files: bool  # effects go to the file now
+    _step: i64  # by which the offset grows with each command while nothing is replicated
 
     def __init__(self) -> None:
         super().__init__()
         self.backlog = None
+        self.file = AppendFile()
+        self.primary = True
+        self.replicating = False
+        self.targets = TO_ALL
+        self._streams = False
+        self._files = False
+        self._step = 0
         self.online = []
         self.waiting = {}
         self.waiting_bytes = {}
@@ -41,11 +60,41 @@ class Stream(Journal):
         self._end = 0
         self._dbid = -1
 
+    # --- who gets what
+    def attach(self, file: AppendFile) -> None:
+        """Effects go to this file too, while it is on."""
+        self.file = file
+        self.judge()
+
+    def set_role(self, primary: bool, replicating: bool) -> None:
+        """Whether effects count for the offset and go to replicas; those of a replica never do."""
+        self.primary = primary
+        self.replicating = replicating
+        self.judge()
+
+    def judge(self) -> None:
+        """Say anew who gets effects."""
+        self._streams = self.replicating and self.targets & TO_REPLICAS != 0
+        self._files = self.file.on and self.targets & TO_FILE != 0
+        # Without replicas too the offset tells WAITAOF which of two commands came later; as in Valkey it counts them.
+        self._step = 1 if self._files and self.primary and self.targets & TO_REPLICAS != 0 else 0
+        self.active = self._streams or self._files
+
+    def aim(self, targets: i64) -> None:
+        """Where effects go from now on: the file, replicas, both or none."""
+        if targets == self.targets:
+            return
+        self._hand_on()
+        self.targets = targets
+        self._dbid = -1
+        self.judge()
+
+    # --- effects
     def raw(self, dbid: i64, buf: bytes, start: i64, end: i64) -> None:
         """A command as it came in."""
         if dbid != self._dbid:
             self._select(dbid)
-        self.offset += end - start
+        self.offset += end - start if self._streams else self._step
         if buf is self._buf and start == self._end:
             self._end = end
             return
@@ -56,16 +105,26 @@ class Stream(Journal):
 
     def command(self, dbid: i64, args: list[bytes]) -> None:
         """A command that has to be encoded."""
-        if dbid >= 0 and dbid != self._dbid:
+        if dbid < 0:
+            if self.targets != TO_ALL and self.targets != 0:  # a transaction is opened and closed for all
+                targets = self.targets
+                self.aim(TO_ALL)
+                self._encoded(args)
+                self.aim(targets)
+                return
+        elif dbid != self._dbid:
             self._select(dbid)
+        self._encoded(args)
+
+    def _encoded(self, args: list[bytes]) -> None:
         self._cut()
         data = encode_request(args)
         self._parts.append(data)
-        self.offset += len(data)
+        self.offset += len(data) if self._streams else self._step
 
     def _select(self, dbid: i64) -> None:
         self._dbid = dbid
-        self.command(-1, [b"SELECT", b"%d" % dbid])
+        self._encoded([b"SELECT", b"%d" % dbid])
 
     def _cut(self) -> None:
         if self._end > self._start:
@@ -79,13 +138,21 @@ class Stream(Journal):
         self._dbid = -1
 
     def flush(self) -> None:
-        """Hand the batch's bytes on."""
+        """Hand the batch's bytes on, and have the file written before any reply is sent."""
+        self._hand_on()
+        if self.file.on:
+            self.file.flush()
+
+    def _hand_on(self) -> None:
         self._cut()
         if len(self._parts) == 0:
             return
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
-        self.spread(data)
+        if self._files:
+            self.file.append(data, self.offset)
+        if self._streams:
+            self.spread(data)
 
     def spread(self, data: bytes) -> None:
         """Give bytes of the stream to backlog and replicas; a replica's own primary's stream is passed on this way

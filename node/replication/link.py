@@ -194,6 +194,7 @@ class PrimaryLink:
         owner.lineage = Lineage(id)
         owner.stream.offset = offset
         make_backlog(self.engine, owner.stream)
+        self.engine.aof.renew()
         log.info("full sync done", replid=id.decode(), offset=offset)
 
     async def _spool(self, stream: trio.SocketStream, write: Write) -> None:
@@ -296,4 +297,8 @@ class PrimaryLink:
 
     async def _send_ack(self, stream: trio.SocketStream) -> None:
         self.wants_ack = False
-        await stream.send_all(encode_request([b"REPLCONF", b"ACK", b"%d" % self.owner.stream.offset]))
+        request = [b"REPLCONF", b"ACK", b"%d" % self.owner.stream.offset]
+        on_disk = self.engine.aof.durable()
+        if on_disk >= 0:
+            request += [b"FACK", b"%d" % on_disk]
+        await stream.send_all(encode_request(request))

@@ -86,7 +86,7 @@ class Replicator(Follower):
         self.link_up = False
         self.link_state = b"connect"
         self.link_down_since_ms = e.now_ms
-        self.stream.active = False
+        self.stream.set_role(False, False)
         for store in e.stores:
             store.keep_expired = True
         self.read_only = e.settings.replica_read_only
@@ -112,7 +112,7 @@ class Replicator(Follower):
         for store in e.stores:
             store.keep_expired = False
         self.lineage.shift(new_id(), self.stream.offset + 1)
-        self.stream.active = self.stream.backlog is not None
+        self.stream.set_role(True, self.stream.backlog is not None)
         self.stream.reselect()
         e.settings.options.put("replicaof", ())
         log.info("promoted: this node is a primary now", replid=self.lineage.id.decode())
@@ -241,7 +241,7 @@ class Replicator(Follower):
         self._activate()
 
     def _activate(self) -> None:
-        self.stream.active = self.primary and self.stream.backlog is not None
+        self.stream.set_role(self.primary, self.primary and self.stream.backlog is not None)
         self.refresh()
 
     async def _send_snapshots(self) -> None:
@@ -348,7 +348,8 @@ class Replicator(Follower):
         for name, value in zip(args[1::2], args[2::2], strict=True):
             option = name.lower()
             if option == b"ack":
-                self._acknowledged(session, value)
+                on_disk = len(args) == 5 and args[3].lower() == b"fack"
+                self._acknowledged(session, value, args[4] if on_disk else b"")
                 return
             if option == b"getack":
                 if session.primary_link and self.link is not None:
@@ -372,12 +373,15 @@ class Replicator(Follower):
                 return
         session.reply.ok()
 
-    def _acknowledged(self, session: Session, value: bytes) -> None:
+    def _acknowledged(self, session: Session, value: bytes, on_disk: bytes) -> None:
         replica = self.followers.get(session.id)
         if replica is None or not value.isdigit():
             return
         replica.acked = max(replica.acked, int(value[:18]))
         replica.acked_at_ms = self.engine.now_ms
+        if on_disk.isdigit():
+            replica.synced = max(replica.synced, int(on_disk[:18]))
+            self.engine.aof.acknowledged()
         if replica.served:
             self._put_online(replica)
             self.refresh()
@@ -415,6 +419,18 @@ class Replicator(Follower):
             return
         block(e, session, args, [], b"", e.now_ms + timeout_ms if timeout_ms else 0, self._answer_wait)
         self.waits.append((session, wanted))
+        self.ask()
+
+    def synced(self, offset: i64) -> i64:
+        """How many replicas have everything up to this offset on their disks."""
+        count: i64 = 0
+        for replica in self.followers.values():
+            if replica.state == ONLINE and replica.synced >= offset:
+                count += 1
+        return count
+
+    def ask(self) -> None:
+        """Have the replicas tell at once how far they are."""
         self.stream.command(-1, [b"REPLCONF", b"GETACK", b"*"])
         self.stream.flush()
 
@@ -472,7 +488,7 @@ class Replicator(Follower):
         elif now - self._backlog_idle_since_ms > settings.repl_backlog_ttl * 1000:
             self._backlog_idle_since_ms = 0
             self.stream.backlog = None
-            self.stream.active = False
+            self.stream.set_role(True, False)
             self.lineage = Lineage(new_id())  # what is written from now on is not recorded: nobody may continue
             log.info("no replica has come for long: the replication backlog is given up")
 

@@ -28,6 +28,7 @@ class Replica:
     port: i64  # as it announced itself
     address: str
     acked: i64
+    synced: i64  # what it has acknowledged to be on its disk
     acked_at_ms: i64
     sends_eof: bool  # takes a snapshot of unknown length, ended by a mark
     served: bool  # the mark is sent: its first acknowledgement will say that it has found it
@@ -41,6 +42,7 @@ class Replica:
         self.port = 0
         self.address = session.address.decode().rsplit(":", 1)[0]
         self.acked = 0
+        self.synced = 0
         self.acked_at_ms = 0
         self.sends_eof = False
         self.served = False

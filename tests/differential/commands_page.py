@@ -26,7 +26,7 @@ _BUS = (
 _MOVES = (b"setslot", b"migrateslots", b"getslotmigrations", b"cancelslotmigrations", b"syncslots")
 ABSENT: dict[bytes, str] = {
     b"module": "no modules", b"failover": "`kvorum failover`: sentinels change the roles",
-    **dict.fromkeys([b"save", b"bgsave", b"bgrewriteaof", b"waitaof"], _NO_FILES),
+    **dict.fromkeys([b"save", b"bgsave"], _NO_FILES),
     **{b"cluster|" + name: _NO_BUS for name in _BUS},
     **{b"cluster|" + name: _NO_MOVES for name in _MOVES},
 }  # fmt: skip

@@ -180,4 +180,8 @@ ROWS: list[Command] = [
         "Wait until replicas have acknowledged the writes of this connection.",
         acl=ACL_CONNECTION, tips="request_policy:all_shards response_policy:agg_min",
         args=[integer("numreplicas"), integer("timeout")]),
+    command("waitaof", 4, BLOCKING, "generic", "7.2.0", "O(1)",
+        "Wait until the writes of this connection are on disk, here and on replicas.",
+        acl=ACL_CONNECTION, tips="request_policy:all_shards response_policy:agg_min",
+        args=[integer("numlocal"), integer("numreplicas"), integer("timeout")]),
 ]

@@ -48,6 +48,8 @@ ROWS: list[Command] = [
         "Write the dataset to the RDB file beside the work.",
         history=[("3.2.2", "Added the `SCHEDULE` option."), ("8.1.0", "Added the `CANCEL` option.")],
         args=[opt(oneof("operation", token("SCHEDULE", since="3.2.2"), token("CANCEL", since="8.1.0")))]),
+    command("bgrewriteaof", 1, ADMIN | NOSCRIPT | NO_ASYNC_LOADING, "server", "1.0.0", "O(1)",
+        "Write the append-only file anew beside the work, as short as the data allow."),
     command("lastsave", 1, LOADING | STALE | FAST, "server", "1.0.0", "O(1)",
         "Tell the Unix time of the last successful save.",
         acl=ACL_ADMIN | ACL_DANGEROUS, tips="nondeterministic_output"),

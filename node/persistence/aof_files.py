@@ -1,0 +1,119 @@
+"""The folder of the append-only file: names, the manifest on disk, sets of the older form brought over.
+
+A set is changed by replacing its manifest as a whole, after the files that the new one names are on disk and before
+those that it does not name any more are removed: at each instant the folder holds a set that can be loaded.
+"""
+
+import contextlib
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cluster.files import fsync_folder, write_file
+from node.persistence.manifest import BASE, Manifest, Part, parse
+
+MODE: Final = 0o644
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files stand and what they are called (`dir`, `appenddirname`, `appendfilename`)."""
+
+    directory: Path
+    folder: Path
+    name: str
+
+    def manifest(self) -> Path:
+        """The manifest."""
+        return self.folder / f"{self.name}.manifest"
+
+    def file(self, part: Part) -> Path:
+        """A file of the set."""
+        return self.folder / part.name
+
+    def base_name(self, seq: int, rdb: bool) -> str:
+        """What the base of this number is called."""
+        return f"{self.name}.{seq}.base.{'rdb' if rdb else 'aof'}"
+
+    def increment_name(self, seq: int) -> str:
+        """What the appended file of this number is called."""
+        return f"{self.name}.{seq}.incr.aof"
+
+    def unfinished(self) -> Path:
+        """What is appended to until the first base is there."""
+        return self.folder / f"temp-{self.name}.incr"
+
+    def single(self) -> Path:
+        """The one file of Redis 6 and before."""
+        return self.directory / self.name
+
+
+def make_folder(place: Place) -> None:
+    """Have the folder. Raises OSError."""
+    if not place.folder.is_dir():
+        place.folder.mkdir(mode=0o755)
+        fsync_folder(place.directory)
+
+
+def open_to_append(path: Path, empty: bool) -> int:
+    """Open a file of the set to append to, making it if need be. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | (os.O_TRUNC if empty else 0)
+    return os.open(path, flags, MODE)
+
+
+def write_manifest(place: Place, manifest: Manifest) -> None:
+    """Put a manifest in its place, durably. Raises OSError."""
+    write_file(place.manifest(), manifest.text(), mode=MODE)
+
+
+def replace_manifest(place: Place, manifest: Manifest) -> Manifest:
+    """Put a manifest in its place, then remove what it calls history; returns the one without. Raises OSError."""
+    write_manifest(place, manifest)
+    for part in manifest.history:
+        with contextlib.suppress(FileNotFoundError):
+            place.file(part).unlink()
+    if not manifest.history:
+        return manifest
+    left = manifest.without_history()
+    write_manifest(place, left)
+    return left
+
+
+def read_manifest(place: Place) -> Manifest | None:
+    """The manifest; None when there is none. Raises OSError and ManifestError."""
+    try:
+        data = place.manifest().read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return parse(data)
+
+
+def adopt_single(place: Place, manifest: Manifest | None) -> Manifest | None:
+    """Make the one file of Redis 6 and before, if there is one, the base of a set; returns the manifest then.
+
+    The manifest comes before the file is moved: after a crash between the two this does the rest. Raises OSError.
+    """
+    single = place.single()
+    if not single.is_file():
+        return manifest
+    if manifest is None:
+        make_folder(place)
+        manifest = Manifest(base=Part(place.name, 1, BASE), base_seq=1)
+        write_manifest(place, manifest)
+    elif not (manifest.base and manifest.base.name == place.name and not place.file(manifest.base).exists()):
+        return manifest
+    os.rename(single, place.folder / place.name)
+    fsync_folder(place.directory)
+    fsync_folder(place.folder)
+    return manifest
+
+
+def clear_leftovers(place: Place) -> None:
+    """Remove what a process that was killed has left unfinished."""
+    name = glob.escape(place.name)
+    for pattern in (f"temp-{name}.incr", "temp-*-*.rdb", f".{name}.manifest.*.new"):
+        for path in place.folder.glob(pattern):
+            with contextlib.suppress(OSError):
+                path.unlink()
