@@ -1,7 +1,8 @@
-"""`python -m node.check FILE [--json]`: what a file of the data folder holds, and where it breaks.
+"""`python -m node.check FILE [--json] [--fix]`: what a file of the data folder holds, and where it breaks.
 
-`kvorum check` runs this as a process of its own. Exit status: 0 the file is sound, 1 it is not or can't be read, 2
-wrong arguments. Only reads; memory is that of the largest key.
+FILE is an RDB file, an append-only file, a manifest, or the folder that holds one. `kvorum check` runs this as a
+process of its own. Exit status: 0 the file is sound (or was made so), 1 it is not or can't be read, 2 wrong arguments.
+Only reads, unless --fix is given; memory is that of the largest key.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from node import check_aof
 from node.rdb.opcodes import MAGIC, MAGIC_VALKEY
 from node.rdb.survey import BigKey, Survey, survey
 
@@ -101,10 +103,32 @@ def _verdict(report: Report) -> list[str]:
 
 
 def _kind(path: Path) -> str:
-    """rdb, or what else the first bytes say. Raises OSError."""
+    """rdb, aof, manifest, or unknown, as name and first bytes say. Raises OSError."""
     with path.open("rb") as file:
         head = file.read(6)
+    if path.name.endswith(".manifest") or head.startswith(b"file "):
+        return "manifest"
+    if path.name.endswith(".aof") or head.startswith((b"*", b"#TS:")):
+        return "aof"
     return "rdb" if head.startswith(MAGIC) or head == MAGIC_VALKEY else "unknown"
+
+
+def _file_of(path: Path) -> Path:
+    """The file to look into: the manifest of a folder, the file itself else."""
+    manifests = sorted(path.glob("*.manifest")) if path.is_dir() else []
+    return manifests[0] if manifests else path
+
+
+def _report(path: Path, fix: bool) -> tuple[Report, list[str]] | None:
+    """The account of a file, as data and as text; None when nobody knows what it is. Raises OSError."""
+    kind = _kind(path)
+    if kind == "unknown":
+        return None
+    if kind == "rdb":
+        report = rdb_report(path)
+        return report, _lines(report)
+    report = check_aof.set_report(path, fix) if kind == "manifest" else check_aof.file_report(path, fix)
+    return report, check_aof.lines(report)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,20 +136,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="kvorum check", description="Tell what a file holds and where it breaks.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", dest="as_json")
+    parser.add_argument("--fix", action="store_true")
     options = parser.parse_args(argv)
     path: Path = options.file
     try:
-        if _kind(path) != "rdb":
-            print(f"{path}: no RDB file: it begins neither with REDIS nor with VALKEY", file=sys.stderr)
+        path = _file_of(path)
+        found = _report(path, options.fix)
+        if found is None:
+            print(f"{path}: no RDB file (it begins neither with REDIS nor with VALKEY), no append-only file and no "
+                  f"manifest", file=sys.stderr)  # fmt: skip
             return BROKEN
-        report = rdb_report(path)
+        report, lines = found
     except OSError as error:
         print(f"{path}: {error.strerror}", file=sys.stderr)
         return BROKEN
     if options.as_json:
         print(json.dumps(report))
     else:
-        print("\n".join(_lines(report)))
+        print("\n".join(lines))
     return SOUND if report["ok"] else BROKEN
 
 

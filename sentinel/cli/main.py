@@ -205,14 +205,16 @@ def failover(service: str, shard: str, timeout: float, home: Home) -> None:
 
 
 @main.command("check")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.option("--fix", is_flag=True, help="Cut a torn end off an append-only file.")
 @json_option
-def check_file(file: Path, as_json: bool) -> None:
-    """Tell what an RDB file holds, and where it breaks.
+def check_file(file: Path, as_json: bool, fix: bool) -> None:
+    """Tell what an RDB or append-only file holds, and where it breaks.
 
-    FILE may come from Kvorum, Redis or Valkey. Exit status 0 when it is sound, 1 when it is broken.
+    FILE may come from Kvorum, Redis or Valkey; of append-only files it is the manifest, its folder, or one of the
+    files. Exit status 0 when it is sound, 1 when it is broken.
     """
-    sys.exit(check.run(file, as_json))
+    sys.exit(check.run(file, as_json, fix))
 
 
 @main.command()
