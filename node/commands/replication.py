@@ -67,9 +67,10 @@ def _milliseconds(timeout: bytes) -> i64:
 
 def waitaof(e: Engine, s: Session, args: list[bytes]) -> None:
     """WAITAOF numlocal numreplicas timeout."""
-    local, replicas = integer(args[1]), integer(args[2])
+    local = integer(args[1])
     if not 0 <= local <= 1:
         raise CommandError(b"ERR value is out of range, value must between 0 and 1")
+    replicas = to_int(args[2]) if is_int(args[2]) else -1
     if replicas < 0:
         raise CommandError(b"ERR value is out of range, must be positive")
     timeout = _milliseconds(args[3])

@@ -150,6 +150,10 @@ class AofService(AppendFile):
 
     def _switch_on(self) -> bool:
         """Have a base written; from its instant on commands are kept."""
+        place = place_of(self.engine)
+        if place != self.place:
+            self.place = place
+            self._manifest = None
         try:
             make_folder(self.place)
             os.close(open_to_append(self.place.unfinished(), True))
