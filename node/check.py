@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from node import check_aof
+from node.persistence import check as check_aof
 from node.rdb.opcodes import MAGIC, MAGIC_VALKEY
 from node.rdb.survey import BigKey, Survey, survey
 

@@ -375,6 +375,8 @@ class AofService(AppendFile):
         manifest = await trio.to_thread.run_sync(self._prepare)
         while e.replication.loading:  # noqa: ASYNC110 - a state of the engine, which knows no events
             await trio.sleep(TICK)
+        if self.on and self.writer.unsynced and not self.writer.syncing:
+            await self._sync()  # so that little is left to be synced once writes have to wait for it
         await trio.lowlevel.checkpoint_if_cancelled()
         path = self.place.unfinished() if first else self.place.file(manifest.increments[-1]) if self.on else None
         descriptor = -1 if path is None else open_to_append(path, first)

@@ -30,7 +30,7 @@ def test_log_and_pid_files(node_process: Callable[..., Server]) -> None:
     [
         (["--port", "x"], "command line, at line 1\n>>> 'port x'\nargument couldn't be parsed into an integer"),
         (["--nosuch", "1"], "command line, at line 1\n>>> 'nosuch 1'\nBad directive or wrong number of arguments"),
-        (["--appendonly", "yes"], "this node accepts only 'no' for appendonly"),
+        (["--appenddirname", "a/b"], "appenddirname can't be a path, just a filename"),
         (["/nonexistent/x.conf"], "/nonexistent/x.conf: can't open config file: No such file or directory"),
         (["--requirepass", "hunter2", "more"], "wrong number of arguments"),
         (["--logfile", "/nonexistent/x"], "can't open the log file /nonexistent/x: No such file or directory"),

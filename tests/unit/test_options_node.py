@@ -151,8 +151,8 @@ def test_output_limits(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("appendonly", "yes", "this node accepts only 'no' for appendonly"),
-        ("appendonly", "maybe", "argument(s) must be one of the following: no, yes"),
+        ("appendonly", "maybe", "argument must be 'yes' or 'no'"),
+        ("appendfilename", "a/b", "can't set immutable config"),
         ("save", "60", "Invalid save parameters"),
         ("save", "60 -1", "Invalid save parameters"),
         ("save", "0 1", "Invalid save parameters"),
