@@ -15,6 +15,7 @@ import trio
 from mypy_extensions import i64
 
 from node.engine import Engine
+from node.persistence.aof_commands import commands_in
 from node.persistence.aof_files import (
     Place,
     make_folder,
@@ -27,9 +28,10 @@ from node.persistence.aof_load import AofSet, load_set_now
 from node.persistence.aof_waits import AofWaits
 from node.persistence.aof_writer import AofWriter, FatalError
 from node.persistence.manifest import Manifest, ManifestError
-from node.persistence.rdbfile import RdbFile, write_beside
+from node.persistence.rdbfile import CHUNK, SLICE, RdbFile, write_beside
 from node.persistence.snapshot import start_snapshot
 from node.ports import AppendFile
+from node.rdb.reader import RdbError
 from node.session import Session
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -101,20 +103,34 @@ class AofService(AppendFile):
         """A base of what is in memory, and an empty file to append to."""
         make_folder(self.place)
         fields = {b"aof-base": b"1"}
-        manifest = Manifest()
-        name = self.place.base_name(1, True)
-        file = RdbFile(self.place.folder / name, True)
+        rdb = self._as_rdb()
+        name = self.place.base_name(1, rdb)
+        path = self.place.folder / name
+        file = RdbFile(path if rdb else self._beside(), True)
         snapshot = start_snapshot(self.engine, fields)
         try:
             while not snapshot.finished:
                 file.write(snapshot.advance(trio.current_time() + 1.0, trio.current_time))
             file.finish(b"")
+            if not rdb:
+                file = RdbFile(path, True)
+                for data in commands_in(self._beside()):
+                    file.write(data)
+                file.finish(b"")
         except OSError:
             file.drop()
             raise
         finally:
             snapshot.close()
-        self._manifest = self._add_increment(manifest.with_base(name, 0))
+            self._beside().unlink(missing_ok=True)
+        self._manifest = self._add_increment(Manifest().with_base(name, 0))
+
+    def _as_rdb(self) -> bool:
+        return self.engine.settings.options.flag("aof-use-rdb-preamble")
+
+    def _beside(self) -> Path:
+        """Where a snapshot stands that is to become commands."""
+        return self.place.folder / f"temp-{os.getpid()}-base.rdb"
 
     def _add_increment(self, manifest: Manifest) -> Manifest:
         """A new file to append to, empty, named by the manifest."""
@@ -351,7 +367,7 @@ class AofService(AppendFile):
             try:
                 await self._write_base()
                 done = True
-            except (OSError, ManifestError) as error:
+            except (OSError, ManifestError, RdbError) as error:
                 log.error("the append-only file can't be rewritten", reason=str(error))
             finally:
                 self._scope = None
@@ -382,19 +398,44 @@ class AofService(AppendFile):
         descriptor = -1 if path is None else open_to_append(path, first)
         before = self._turn(descriptor, first)
         snapshot = start_snapshot(e, {b"aof-base": b"1"})
-        name = self.place.base_name(manifest.base_seq + 1, True)
-        file = RdbFile(self.place.folder / name, e.settings.options.flag("aof-rewrite-incremental-fsync"))
+        rdb = self._as_rdb()
+        name = self.place.base_name(manifest.base_seq + 1, rdb)
+        path = self.place.folder / name
+        often = e.settings.options.flag("aof-rewrite-incremental-fsync")
+        file = RdbFile(path if rdb else self._beside(), often)
         try:
             await self._retire(before)
             await write_beside(snapshot, file)
+            if not rdb:
+                file = RdbFile(path, often)
+                await self._convert(file)
         except BaseException:
             file.drop()
             raise
         finally:
             snapshot.close()
+            with contextlib.suppress(OSError):
+                self._beside().unlink()
         with trio.CancelScope(shield=True):
             await self._replace(manifest, name, first)
         log.info("the append-only file was rewritten", base=name, keys=int(snapshot.keys_done))
+
+    async def _convert(self, file: RdbFile) -> None:
+        """Write the snapshot beside as commands, in slices."""
+        held: list[bytes] = []
+        size = 0
+        until = trio.current_time() + SLICE
+        for data in commands_in(self._beside()):
+            held.append(data)
+            size += len(data)
+            if size >= CHUNK:
+                await trio.to_thread.run_sync(file.write, b"".join(held))
+                held = []
+                size = 0
+            elif trio.current_time() > until:
+                await trio.lowlevel.checkpoint()
+                until = trio.current_time() + SLICE
+        await trio.to_thread.run_sync(file.finish, b"".join(held))
 
     def _prepare(self) -> Manifest:
         """In a thread: the set as it is on disk, with one more file to append to where one is appended to."""

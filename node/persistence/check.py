@@ -123,5 +123,5 @@ def _file_lines(report: Report) -> list[str]:
     elif report.get("torn"):
         said.append(f"  its end is torn: `kvorum check --fix` would keep {report['good_until']} bytes")
     elif "good_until" in report:
-        said.append(f"  sound up to offset {report['good_until']}; what comes after is not cut off, for it may hold data")
+        said.append(f"  sound up to offset {report['good_until']}; what comes after may hold data and is not cut off")
     return said

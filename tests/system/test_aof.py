@@ -113,15 +113,17 @@ def test_files_of_genuine_servers_load_here(
     assert here.info("persistence")["rdb_changes_since_last_save"] == 0
 
 
-@pytest.mark.parametrize("rewrite", [False, True])
-def test_our_files_load_in_genuine_valkey(rewrite: bool, serving: Callable[..., Server], tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["appended", "rdb", "commands"])
+def test_our_files_load_in_genuine_valkey(form: str, serving: Callable[..., Server], tmp_path: Path) -> None:
     """The set that we wrote is taken by Valkey 9.1, and by ourselves again."""
     folder = tmp_path / "data"
-    server = serving("node", folder, "--aof-timestamp-enabled", "yes")
+    preamble = "no" if form == "commands" else "yes"
+    server = serving("node", folder, "--aof-timestamp-enabled", "yes", "--aof-use-rdb-preamble", preamble)
     here = server.client()
     fill(here, 12, field_times=True)
-    if rewrite:
+    if form != "appended":
         rewritten(here, server)
+        assert f"{NAME}.2.base.{'aof' if form == 'commands' else 'rdb'}" in files(folder)
     change(here)
     expected = shape(here)
     server.kill()
