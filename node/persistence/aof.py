@@ -6,6 +6,7 @@ the new base, and replaces the manifest: at each instant the manifest on disk na
 """
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Final, final
@@ -27,9 +28,10 @@ from node.persistence.aof_files import (
 from node.persistence.aof_load import AofSet, load_set_now
 from node.persistence.aof_waits import AofWaits
 from node.persistence.aof_writer import AofWriter, FatalError
+from node.persistence.loading import set_loading
 from node.persistence.manifest import Manifest, ManifestError
 from node.persistence.rdbfile import CHUNK, SLICE, RdbFile, write_beside
-from node.persistence.snapshot import start_snapshot
+from node.persistence.snapshot import Snapshot, start_snapshot
 from node.ports import AppendFile
 from node.rdb.reader import RdbError
 from node.session import Session
@@ -48,6 +50,34 @@ def place_of(e: Engine) -> Place:
     options = e.settings.options
     directory = Path(options.string("dir"))
     return Place(directory, directory / options.string("appenddirname"), options.string("appendfilename"))
+
+
+async def _fdatasync(descriptor: int) -> str:
+    """Bring a file to the disk, in a thread; why that failed, or empty. What was begun is waited for."""
+    try:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(os.fdatasync, descriptor)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+async def _convert(beside: Path, file: RdbFile) -> None:
+    """Write an RDB file again as commands, in slices. Raises OSError and RdbError."""
+    held: list[bytes] = []
+    size = 0
+    until = trio.current_time() + SLICE
+    for data in commands_in(beside):
+        held.append(data)
+        size += len(data)
+        if size >= CHUNK:
+            await trio.to_thread.run_sync(file.write, b"".join(held))
+            held = []
+            size = 0
+        elif trio.current_time() > until:
+            await trio.lowlevel.checkpoint()
+            until = trio.current_time() + SLICE
+    await trio.to_thread.run_sync(file.finish, b"".join(held))
 
 
 @final
@@ -80,7 +110,7 @@ class AofService(AppendFile):
         engine.journal.attach(self)
 
     # --- at the start
-    def open(self, found: AofSet) -> None:
+    async def open(self, found: AofSet) -> None:
         """Append from now on to what was loaded; without files the set begins with what is in memory.
 
         Raises OSError.
@@ -88,7 +118,7 @@ class AofService(AppendFile):
         self.enabled = True
         self._manifest = found.manifest
         if found.manifest is None:
-            self._write_first()
+            await self._write_first()
         elif not found.manifest.increments:
             self._manifest = self._add_increment(found.manifest)
         assert self._manifest is not None
@@ -99,38 +129,39 @@ class AofService(AppendFile):
         self._base_size = found.base_size
         self._begin(descriptor, size)
 
-    def _write_first(self) -> None:
+    async def _write_first(self) -> None:
         """A base of what is in memory, and an empty file to append to."""
         make_folder(self.place)
-        fields = {b"aof-base": b"1"}
-        rdb = self._as_rdb()
-        name = self.place.base_name(1, rdb)
-        path = self.place.folder / name
-        file = RdbFile(path if rdb else self._beside(), True)
-        snapshot = start_snapshot(self.engine, fields)
+        snapshot = start_snapshot(self.engine, {b"aof-base": b"1"})
+        set_loading(self.engine, True)  # nobody may write yet what no file would get
         try:
-            while not snapshot.finished:
-                file.write(snapshot.advance(trio.current_time() + 1.0, trio.current_time))
-            file.finish(b"")
+            name = await self._save(snapshot, 1)
+        finally:
+            snapshot.close()
+            set_loading(self.engine, False)
+        self._manifest = self._add_increment(Manifest().with_base(name, 0))
+
+    async def _save(self, snapshot: Snapshot, seq: int) -> str:
+        """Write a snapshot as the base of this number, in the form that the options want; returns its name."""
+        options = self.engine.settings.options
+        often = options.flag("aof-rewrite-incremental-fsync")
+        rdb = options.flag("aof-use-rdb-preamble")
+        name = self.place.base_name(seq, rdb)
+        path = self.place.folder / name
+        beside = self.place.folder / f"temp-{os.getpid()}-base.rdb"
+        file = RdbFile(path if rdb else beside, often)
+        try:
+            await write_beside(snapshot, file)
             if not rdb:
-                file = RdbFile(path, True)
-                for data in commands_in(self._beside()):
-                    file.write(data)
-                file.finish(b"")
-        except OSError:
+                file = RdbFile(path, often)
+                await _convert(beside, file)
+        except BaseException:
             file.drop()
             raise
         finally:
-            snapshot.close()
-            self._beside().unlink(missing_ok=True)
-        self._manifest = self._add_increment(Manifest().with_base(name, 0))
-
-    def _as_rdb(self) -> bool:
-        return self.engine.settings.options.flag("aof-use-rdb-preamble")
-
-    def _beside(self) -> Path:
-        """Where a snapshot stands that is to become commands."""
-        return self.place.folder / f"temp-{os.getpid()}-base.rdb"
+            with contextlib.suppress(OSError):
+                beside.unlink()
+        return name
 
     def _add_increment(self, manifest: Manifest) -> Manifest:
         """A new file to append to, empty, named by the manifest."""
@@ -314,12 +345,7 @@ class AofService(AppendFile):
         writer = self.writer
         self._synced_at = trio.current_time()
         offset = writer.begin_sync()
-        error = ""
-        try:
-            await trio.to_thread.run_sync(os.fdatasync, writer.descriptor)
-        except OSError as failure:
-            error = failure.strerror or str(failure)
-        writer.end_sync(offset, error)
+        writer.end_sync(offset, await _fdatasync(writer.descriptor))
         while self._retired:
             os.close(self._retired.pop())
         self._tell()
@@ -398,44 +424,14 @@ class AofService(AppendFile):
         descriptor = -1 if path is None else open_to_append(path, first)
         before = self._turn(descriptor, first)
         snapshot = start_snapshot(e, {b"aof-base": b"1"})
-        rdb = self._as_rdb()
-        name = self.place.base_name(manifest.base_seq + 1, rdb)
-        path = self.place.folder / name
-        often = e.settings.options.flag("aof-rewrite-incremental-fsync")
-        file = RdbFile(path if rdb else self._beside(), often)
         try:
             await self._retire(before)
-            await write_beside(snapshot, file)
-            if not rdb:
-                file = RdbFile(path, often)
-                await self._convert(file)
-        except BaseException:
-            file.drop()
-            raise
+            name = await self._save(snapshot, manifest.base_seq + 1)
         finally:
             snapshot.close()
-            with contextlib.suppress(OSError):
-                self._beside().unlink()
         with trio.CancelScope(shield=True):
             await self._replace(manifest, name, first)
         log.info("the append-only file was rewritten", base=name, keys=int(snapshot.keys_done))
-
-    async def _convert(self, file: RdbFile) -> None:
-        """Write the snapshot beside as commands, in slices."""
-        held: list[bytes] = []
-        size = 0
-        until = trio.current_time() + SLICE
-        for data in commands_in(self._beside()):
-            held.append(data)
-            size += len(data)
-            if size >= CHUNK:
-                await trio.to_thread.run_sync(file.write, b"".join(held))
-                held = []
-                size = 0
-            elif trio.current_time() > until:
-                await trio.lowlevel.checkpoint()
-                until = trio.current_time() + SLICE
-        await trio.to_thread.run_sync(file.finish, b"".join(held))
 
     def _prepare(self) -> Manifest:
         """In a thread: the set as it is on disk, with one more file to append to where one is appended to."""
@@ -456,6 +452,9 @@ class AofService(AppendFile):
             self._begin(descriptor, 0)
             return -1
         self._flush(True)
+        if self.writer.buffered > 0:  # what the snapshot holds must not come after it once more
+            os.close(descriptor)
+            raise OSError(errno.EIO, "what waits to be appended can't be written")
         self._settled += self.writer.size
         self.engine.journal.reselect()
         return self.writer.switch(descriptor, 0)
@@ -465,15 +464,11 @@ class AofService(AppendFile):
         if descriptor < 0:
             return
         writer = self.writer
-        while writer.syncing:  # noqa: ASYNC110 - as above, and seldom
-            await trio.sleep(0.001)
-        offset = writer.begin_sync()
-        error = ""
         with trio.CancelScope(shield=True):
-            try:
-                await trio.to_thread.run_sync(os.fdatasync, descriptor)
-            except OSError as failure:
-                error = failure.strerror or str(failure)
+            while writer.syncing:  # noqa: ASYNC110 - as above, and seldom
+                await trio.sleep(0.001)
+        offset = writer.begin_sync()
+        error = await _fdatasync(descriptor)
         os.close(descriptor)
         writer.end_sync(offset, error)
         self._tell()

@@ -21,7 +21,7 @@ async def load_at_start(e: Engine, file: AofService) -> None:
         file.judge()  # it may have been switched on while clients were answered LOADING
         return
     try:
-        file.open(found)
+        await file.open(found)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LoadError(

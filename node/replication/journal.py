@@ -138,17 +138,28 @@ class Stream(Journal):
         self._dbid = -1
 
     def flush(self) -> None:
-        """Hand the batch's bytes on, and have the file written before any reply is sent."""
-        self._hand_on()
+        """Hand the batch's bytes on; the file is written before replicas or clients are told of anything."""
+        data = self._taken()
+        if self._files and len(data) > 0:
+            self.file.append(data, self.offset)
         if self.file.on:
             self.file.flush()
+        if self._streams and len(data) > 0:
+            self.spread(data)
 
-    def _hand_on(self) -> None:
+    def _taken(self) -> bytes:
         self._cut()
         if len(self._parts) == 0:
-            return
+            return b""
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts = []
+        return data
+
+    def _hand_on(self) -> None:
+        """Give what was written so far to those that it was meant for; it is flushed with the batch."""
+        data = self._taken()
+        if len(data) == 0:
+            return
         if self._files:
             self.file.append(data, self.offset)
         if self._streams:

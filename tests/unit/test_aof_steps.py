@@ -102,7 +102,7 @@ def test_each_step_leaves_a_set_that_loads(
     async def run() -> None:
         service = AofService(e)
         if not first:
-            service.open(AofSet(None))
+            await service.open(AofSet(None))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write_on, e, folder)
             await trio.sleep(0.02)
