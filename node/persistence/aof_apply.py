@@ -32,15 +32,20 @@ class AofApplier:
     _in_transaction: bool
 
     def __init__(self, engine: Engine) -> None:
-        e = engine
         self.engine = engine
         self.good = 0
         self.refused = 0
         self.refusal = b""
-        self._session = Session(0, e.executor, e.stores[0], e.acl.default_user, e.settings.max_bulk, e.now_ms)
-        self._session.primary_link = True
         self._queue = []
         self._in_transaction = False
+        self.begin(0)
+
+    def begin(self, offset: i64) -> None:
+        """A file begins, with database 0; up to `offset` it was read already."""
+        e = self.engine
+        self.good = offset
+        self._session = Session(0, e.executor, e.stores[0], e.acl.default_user, e.settings.max_bulk, e.now_ms)
+        self._session.primary_link = True
 
     def step(self, reader: AofReader, limit: i64) -> bool:
         """Apply up to `limit` commands; False at the end of the file."""

@@ -113,7 +113,7 @@ def _load(e: Engine, place: Place, path: Path, applier: AofApplier, last: bool) 
                 for offset in _load_rdb(e, file):
                     yield offset
             reader = AofReader(file, offset)
-            applier.good = offset
+            applier.begin(offset)
             while applier.step(reader, COMMANDS_A_LOOK):
                 yield int(reader.offset)
     except TornError as error:

@@ -20,6 +20,7 @@ from node.lifecycle import build_engine
 from node.persistence.aof import AofService, place_of
 from node.persistence.aof_load import AofSet, load_set
 from node.persistence.aof_writer import AofWriter, FatalError
+from node.persistence.loading import LoadError
 from node.replication.journal import Stream
 from node.session import Session
 from node.settings import new_settings
@@ -207,3 +208,68 @@ def test_always_raises_rather_than_promise(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(FatalError, match="Input/output error"):
         writer.flush(2.0)
     assert writer.synced == 1
+
+
+# --- loading
+def placed(folder: Path, data: bytes) -> Path:
+    """A set of one appended file with this content."""
+    place = folder / "appendonlydir"
+    place.mkdir(exist_ok=True)
+    (place / "appendonly.aof.manifest").write_bytes(b"file appendonly.aof.1.incr.aof seq 1 type i\n")
+    (place / "appendonly.aof.1.incr.aof").write_bytes(data)
+    return place / "appendonly.aof.1.incr.aof"
+
+
+def loaded(e: Engine) -> dict[bytes, object]:
+    """Load the set into the emptied engine. Raises LoadError."""
+    for store in e.stores:
+        store.clear()
+    trio.run(load_set, e, place_of(e))
+    return {key: e.stores[0].peek(key_slot(key), key) for key in keys(e)}
+
+
+def test_a_torn_end_is_cut_at_every_byte(tmp_path: Path) -> None:
+    """Of the last command, and of a transaction that is the last: nothing of it is executed."""
+    e = new_engine(tmp_path)
+    head = encode_request([b"SELECT", b"0"]) + encode_request([b"SET", b"a", b"1"])
+    last = encode_request([b"SET", b"a", b"2"])
+    transaction = b"".join(map(encode_request, ([b"MULTI"], [b"SET", b"a", b"2"], [b"SET", b"b", b"2"], [b"EXEC"])))
+    for tail in (last, transaction):
+        for cut in range(len(tail)):
+            path = placed(tmp_path, head + tail[:cut])
+            assert loaded(e) == {b"a": b"1"}, cut
+            assert path.read_bytes() == head
+        placed(tmp_path, head + tail)
+        assert loaded(e)[b"a"] == b"2"
+
+
+COMMANDS = (
+    (b"SET", b"s", b"value", b"PX", b"100000"), (b"RPUSH", b"l", b"a", b"b"), (b"SADD", b"set", b"1", b"x"),
+    (b"ZADD", b"z", b"1.5", b"m"), (b"HSET", b"h", b"f", b"v"), (b"XADD", b"x", b"1-1", b"f", b"v"),
+    (b"XGROUP", b"CREATE", b"x", b"g", b"0"), (b"SETBIT", b"bits", b"77", b"1"), (b"PFADD", b"hll", b"a"),
+    (b"EVAL", b"return redis.call('incr', KEYS[1])", b"1", b"n"), (b"LPOP", b"l"), (b"SELECT", b"3"), (b"MULTI",),
+    (b"EXPIRE", b"s", b"100"), (b"EXEC",), (b"SELECT", b"0"), (b"COPY", b"h", b"h2"), (b"SORT", b"l", b"STORE", b"l2"),
+    (b"BLPOP", b"none", b"0"), (b"SUBSCRIBE", b"c"), (b"SHUTDOWN",), (b"FLUSHALL",), (b"DEL", b"s"), (b"PING",),
+)  # fmt: skip
+
+
+def test_mutated_files_are_refused_or_loaded(tmp_path: Path) -> None:
+    """Of a thousand none does anything else, whatever it asks for."""
+    e = new_engine(tmp_path)
+    rng = random.Random(9)
+    kept = 0
+    refusals: list[str] = []
+    for _ in range(1000):
+        chosen = [COMMANDS[rng.randrange(len(COMMANDS))] for _ in range(8)]
+        data = bytearray(b"".join(map(encode_request, chosen)))
+        for _ in range(rng.randrange(3)):
+            data[rng.randrange(len(data))] = rng.choice(b"\r\n*$0189x#-\0\xff")
+        placed(tmp_path, bytes(data))
+        try:
+            loaded(e)
+            kept += 1
+        except LoadError as error:
+            refusals.append(str(error))
+        assert not e.shutdown_asked and not e.replication.loading
+    assert kept > 200 and len(refusals) > 100
+    assert all("kvorum check" in refusal for refusal in refusals)
