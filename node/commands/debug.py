@@ -182,6 +182,8 @@ HELP = [
     b"    Print digests of the values of keys.",
     b"ERROR <string>",
     b"    Answer an error.",
+    b"LOADAOF",
+    b"    Empty the node and load the append-only file.",
     b"POPULATE <count> [<prefix>] [<size>]",
     b"    Create string keys.",
     b"PROTOCOL <type>",
