@@ -99,7 +99,7 @@ class Watcher(Snapshots):
         self.active = True
         self.slots: list[int] = []
 
-    def before_write(self, dbid: int, slot: int) -> None:
+    def before_write(self, slot: int, key: bytes) -> None:
         """Note the slot."""
         self.slots.append(slot)
 
