@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster.files import fsync_folder, write_file
-from node.persistence.manifest import BASE, Manifest, Part, parse
+from node.persistence.manifest import BASE, Manifest, ManifestError, Part, parse
 
 MODE: Final = 0o644
 
@@ -107,6 +107,31 @@ def adopt_single(place: Place, manifest: Manifest | None) -> Manifest | None:
     os.rename(single, place.folder / place.name)
     fsync_folder(place.directory)
     fsync_folder(place.folder)
+    return manifest
+
+
+def adopt_base(place: Place) -> Manifest | None:
+    """The set of a folder without manifest: a base alone, written by a process that was killed before it could name it.
+
+    None when there is no file. Where commands were appended nobody knows to what: raises ManifestError. Raises OSError.
+    """
+    bases: list[Part] = []
+    appended: list[str] = []
+    for path in sorted(place.folder.iterdir()) if place.folder.is_dir() else []:
+        words = path.name.removeprefix(f"{place.name}.").split(".")
+        if not path.name.startswith(f"{place.name}.") or len(words) != 3 or not words[0].isdigit():
+            continue
+        if words[1] == "base":
+            bases.append(Part(path.name, int(words[0]), BASE))
+        elif words[1] == "incr" and path.stat().st_size > 0:
+            appended.append(path.name)
+    if not bases and not appended:
+        return None
+    if len(bases) > 1 or appended:
+        names = ", ".join([*(base.name for base in bases), *appended])
+        raise ManifestError(0, f"it is missing, and nobody else says how {names} belong together")
+    manifest = Manifest(base=bases[0], base_seq=bases[0].seq)
+    write_manifest(place, manifest)
     return manifest
 
 
