@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cluster.files import fsync_folder, write_file
-from node.persistence.manifest import BASE, Manifest, ManifestError, Part, parse
+from node.persistence.manifest import BASE, INCREMENT, Manifest, ManifestError, Part, parse
 
 MODE: Final = 0o644
 
@@ -110,27 +110,29 @@ def adopt_single(place: Place, manifest: Manifest | None) -> Manifest | None:
     return manifest
 
 
-def adopt_base(place: Place) -> Manifest | None:
-    """The set of a folder without manifest: a base alone, written by a process that was killed before it could name it.
+def adopt_nameless(place: Place) -> Manifest | None:
+    """The set of a folder without manifest, where only one can be meant: a base, and at most one file appended to it.
 
-    None when there is no file. Where commands were appended nobody knows to what: raises ManifestError. Raises OSError.
+    So it is when a process is killed before it can name its first set. None when there is no data at all; raises
+    ManifestError where nobody knows what belongs together, and OSError.
     """
     bases: list[Part] = []
-    appended: list[str] = []
+    appended: list[Part] = []
     for path in sorted(place.folder.iterdir()) if place.folder.is_dir() else []:
         words = path.name.removeprefix(f"{place.name}.").split(".")
         if not path.name.startswith(f"{place.name}.") or len(words) != 3 or not words[0].isdigit():
             continue
         if words[1] == "base":
             bases.append(Part(path.name, int(words[0]), BASE))
-        elif words[1] == "incr" and path.stat().st_size > 0:
-            appended.append(path.name)
-    if not bases and not appended:
+        elif words[1] == "incr":
+            appended.append(Part(path.name, int(words[0]), INCREMENT))
+    if not bases and not any(place.file(part).stat().st_size for part in appended):
         return None
-    if len(bases) > 1 or appended:
-        names = ", ".join([*(base.name for base in bases), *appended])
+    if len(bases) != 1 or len(appended) > 1:
+        names = ", ".join(part.name for part in (*bases, *appended))
         raise ManifestError(0, f"it is missing, and nobody else says how {names} belong together")
-    manifest = Manifest(base=bases[0], base_seq=bases[0].seq)
+    seq = appended[0].seq if appended else 0
+    manifest = Manifest(base=bases[0], increments=tuple(appended), base_seq=bases[0].seq, increment_seq=seq)
     write_manifest(place, manifest)
     return manifest
 

@@ -17,7 +17,14 @@ import trio
 
 from node.engine import Engine
 from node.persistence.aof_apply import AofApplier
-from node.persistence.aof_files import Place, adopt_base, adopt_single, clear_leftovers, read_manifest, replace_manifest
+from node.persistence.aof_files import (
+    Place,
+    adopt_nameless,
+    adopt_single,
+    clear_leftovers,
+    read_manifest,
+    replace_manifest,
+)
 from node.persistence.aofparse import AofError, AofReader, TornError
 from node.persistence.loading import SLICE, LoadError, set_loading
 from node.persistence.manifest import Manifest, ManifestError
@@ -54,7 +61,7 @@ def _recipe(place: Place, path: Path, reason: str) -> LoadError:
 def _find(place: Place) -> Manifest | None:
     """The manifest, a single file of older servers brought over. Raises LoadError."""
     try:
-        manifest = adopt_single(place, read_manifest(place)) or adopt_base(place)
+        manifest = adopt_single(place, read_manifest(place)) or adopt_nameless(place)
         if manifest is not None:
             clear_leftovers(place)
         return manifest

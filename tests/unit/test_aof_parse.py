@@ -7,10 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from cluster.resp.encode import encode_request
 from node import check
 from node.persistence.aofparse import AofError, AofReader, TornError
+from sentinel.cli.main import main as cli
 
 COMMANDS = [[b"SELECT", b"0"], [b"SET", b"k", b"v"], [b"RPUSH", b"list", b"", b"\r\n*3\r\n", b"x" * 5000]]
 
@@ -160,3 +162,15 @@ def test_check_of_a_set(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
     manifest.write_bytes(b"file a seq x type b\n")
     status, _, text = checked(manifest, capfd)
     assert status == 1 and "line 1" in text
+
+
+def test_the_command_line_cuts_a_torn_end(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`kvorum check --fix` on the folder says what it has cut off, and passes the exit status on."""
+    command = encode_request([b"SET", b"k", b"v"])
+    (tmp_path / "a.aof.manifest").write_bytes(b"file a.aof.1.incr.aof seq 1 type i\n")
+    path = tmp_path / "a.aof.1.incr.aof"
+    path.write_bytes(command + command[:7])
+    assert CliRunner().invoke(cli, ["check", str(tmp_path)]).exit_code == 1
+    assert CliRunner().invoke(cli, ["check", "--fix", str(tmp_path)]).exit_code == 0
+    assert f"7 bytes were cut off, {len(command)} are left" in capfd.readouterr().out
+    assert path.read_bytes() == command

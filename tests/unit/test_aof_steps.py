@@ -244,16 +244,19 @@ def test_a_torn_end_is_cut_at_every_byte(tmp_path: Path) -> None:
 
 
 def test_a_lost_manifest_loses_nothing(tmp_path: Path) -> None:
-    """A base alone is the set; where commands were appended the start stops, and the files stay."""
+    """A base and one file appended to it are the set; where several can be meant the start stops, and all stay."""
     e = new_engine(tmp_path)
     appended = placed(tmp_path, b"")
     folder = appended.parent
     (folder / "appendonly.aof.manifest").unlink()
     (folder / "appendonly.aof.4.base.aof").write_bytes(encode_request([b"SET", b"a", b"1"]))
-    assert loaded(e) == {b"a": b"1"}
-    assert (folder / "appendonly.aof.manifest").read_bytes() == b"file appendonly.aof.4.base.aof seq 4 type b\n"
-    (folder / "appendonly.aof.manifest").unlink()
     appended.write_bytes(encode_request([b"SET", b"b", b"1"]))
+    assert loaded(e) == {b"a": b"1", b"b": b"1"}
+    assert (folder / "appendonly.aof.manifest").read_bytes() == (
+        b"file appendonly.aof.4.base.aof seq 4 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n"
+    )
+    (folder / "appendonly.aof.manifest").unlink()
+    (folder / "appendonly.aof.2.incr.aof").write_bytes(b"")
     with pytest.raises(LoadError, match=r"missing.*appendonly\.aof\.1\.incr\.aof"):
         loaded(e)
     assert appended.exists() and not (folder / "appendonly.aof.manifest").exists()
