@@ -359,6 +359,10 @@ class AppendFile:
         """The fields of INFO persistence that only a node with an append-only file has."""
         return []
 
+    def progress(self) -> tuple[i64, i64]:
+        """Keys that a rewrite has written, and has to write; zeros when none runs."""
+        return 0, 0
+
     def durable(self) -> i64:
         """The offset of the stream up to which a restart would find everything; -1: nothing at all."""
         return -1

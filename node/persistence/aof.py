@@ -95,6 +95,7 @@ class AofService(AppendFile):
         self._base_size = 0  # bytes of all after the last rewrite
         self._first = False
         self._generation = 0  # how often the file was switched off
+        self._snapshot: Snapshot | None = None
         self._scope: trio.CancelScope | None = None
         self._wanted = trio.Event()
         self._synced_at = 0.0
@@ -423,11 +424,12 @@ class AofService(AppendFile):
         path = self.place.unfinished() if first else self.place.file(manifest.increments[-1]) if self.on else None
         descriptor = -1 if path is None else open_to_append(path, first)
         before = self._turn(descriptor, first)
-        snapshot = start_snapshot(e, {b"aof-base": b"1"})
+        self._snapshot = snapshot = start_snapshot(e, {b"aof-base": b"1"})
         try:
             await self._retire(before)
             name = await self._save(snapshot, manifest.base_seq + 1)
         finally:
+            self._snapshot = None
             snapshot.close()
         with trio.CancelScope(shield=True):
             await self._replace(manifest, name, first)
@@ -557,6 +559,11 @@ class AofService(AppendFile):
             ("aof_pending_bio_fsync", "1" if self.writer.syncing else "0"),
             ("aof_delayed_fsync", str(self.writer.delayed)),
         ]
+
+    def progress(self) -> tuple[i64, i64]:
+        """Keys that a rewrite has written, and has to write; zeros when none runs."""
+        snapshot = self._snapshot
+        return (snapshot.keys_done, snapshot.keys_total) if snapshot is not None else (0, 0)
 
     def durable(self) -> i64:
         """The offset of the stream up to which a restart would find everything; -1: nothing at all."""

@@ -259,7 +259,8 @@ class RdbService(RdbFiles):
         """The fields of INFO persistence about RDB files."""
         e = self.engine
         snapshot = self._snapshot
-        done, total = (int(snapshot.keys_done), int(snapshot.keys_total)) if snapshot else (0, 0)
+        keys = (snapshot.keys_done, snapshot.keys_total) if snapshot else e.aof.progress()
+        done, total = int(keys[0]), int(keys[1])
         current = int(e.now_ms - self._begun_ms) // 1000 if self.saving else -1
         return [
             ("current_cow_peak", "0"),
