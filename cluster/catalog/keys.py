@@ -123,9 +123,14 @@ def checked_keys(command: Command | None, args: list[bytes]) -> list[KeyUse]:
 
 
 def _special(command: Command, args: list[bytes]) -> list[KeyUse] | None:
-    """The keys of the commands whose specifications do not tell them; None for every other command."""
+    """The keys of the commands whose specifications do not tell them; None for every other command.
+
+    Raises KeysError when the request is too short to have any.
+    """
     name = command.name
     if name == b"sort" or name == b"sort_ro":
+        if len(args) < 2:
+            raise KeysError(_MALFORMED)
         uses = [KeyUse(1, RO | ACCESS)]
         if name == b"sort":
             target = _store_of_sort(args)
@@ -170,6 +175,8 @@ def _keys_of_migrate(args: list[bytes]) -> list[int]:
                 raise KeysError(_MALFORMED)
             return list(range(i + 1, count))
         i += 1
+    if count < 4:
+        raise KeysError(_MALFORMED)
     return [3]
 
 

@@ -228,6 +228,18 @@ def test_a_group_that_read_what_was_trimmed_counts_anew(servers: Twins) -> None:
     session.close()
 
 
+def test_options_of_groups_given_too_often(servers: Twins) -> None:
+    """XGROUP CREATE and SETID take an option twice only within Valkey's count of arguments."""
+    session = Session(servers)
+    session.run([command(line) for line in (
+        "flushall", "xgroup create k g $ mkstream mkstream mkstream",
+        "xgroup create k g $ mkstream mkstream mkstream mkstream",
+        "xgroup create k h $ entriesread 1 entriesread 2", "xgroup setid k g $ entriesread 1 entriesread 2",
+        "xgroup create none g x mkstream mkstream mkstream mkstream", "xgroup setid k g x entriesread x entriesread 1",
+    )])  # fmt: skip
+    session.close()
+
+
 def test_a_block_of_deleted_entries_can_be_restored(servers: Twins) -> None:
     """Trimming up to an ID in the midst of a block may leave it without entries; both servers take the payload."""
     lines = (
