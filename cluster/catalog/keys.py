@@ -111,6 +111,8 @@ def checked_keys(command: Command | None, args: list[bytes]) -> list[KeyUse]:
     arity = command.arity
     if (arity > 0 and count != arity) or count < -arity:
         raise KeysError(b"Invalid number of arguments specified for command")
+    if command.name == b"pfmerge" and count == 2:  # a specification without a key is malformed, and here alone it may
+        raise KeysError(_MALFORMED)  # come to that; the command itself is valid, and routed by its target
     uses: list[KeyUse] = []
     try:
         uses = keys_with_flags(command, args)
@@ -267,6 +269,8 @@ def _lenient_number(text: bytes) -> int:
 
 def _lenient(command: Command, args: list[bytes]) -> list[int]:
     """Find counted keys by the lenient reading, then those at fixed places; raises KeysError when that fails too."""
+    if command.name == b"msetex":  # younger than the lenient readings, and without one
+        raise KeysError(_MALFORMED)
     count: i64 = len(args)
     found: list[int] = []
     fixed: list[int] = []

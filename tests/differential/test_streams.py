@@ -153,7 +153,7 @@ WAITS = [
     (GROUP + "0: multi|0: del k|0: xgroup create k g $ mkstream|0: exec|0: xadd k 1 a 1", [1]),
     (GROUP + "0: multi|0: del k|0: xgroup create k h $ mkstream|0: exec", [1]),
     (GROUP + "0: expire k 0", [1]),
-    (GROUP + "0: pexpire k 2", [1]),
+    (GROUP + "0: debug set-active-expire 1|0: pexpire k 2", [1]),
     (GROUP + "0: move k 1", [1]),
     (GROUP + "0: swapdb 0 1", [1]),
     (GROUP + "0: expire k 1000|0: xgroup delconsumer k g c|0: xinfo groups k|0: xadd k 1 a 1|0: xpending k g", [1]),
