@@ -38,6 +38,7 @@ COMPILED = [
     "node/acl/registry.py",
     "node/acl/selector.py",
     "node/acl/user.py",
+    "node/admission.py",
     "node/blocking.py",
     "node/clients.py",
     "node/commandlog.py",

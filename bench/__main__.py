@@ -161,7 +161,7 @@ def main() -> None:
             results["families"] = families_table(folder, options.rounds, options.scale)
         if options.only in (None, "memory"):
             results["memory"] = memory_table(folder, options.keys)
-            results["collections"] = collections_table(folder, max(options.keys, *LENGTHS))
+            results["collections"] = collections_table(folder, max(5 * options.keys, *LENGTHS))
         if options.only in (None, "eviction"):
             results["eviction"] = eviction_table(folder, 200_000, int(400_000 * options.scale) // 1000 * 1000)
     options.json.write_text(json.dumps(results, indent=1))

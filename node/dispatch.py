@@ -1,8 +1,8 @@
 """THE one path of a command: decoded, found, checked, run, counted, propagated.
 
 `execute` is the hot path and tests a handful of precomputed flags; when one says that something is unusual (the
-session is `slow`, or the engine is `guarded`) `_execute_guarded` goes through Valkey's checks one by one, in Valkey's
-order (processCommand).
+session is `slow`, or the engine is `guarded`) `_execute_guarded` goes through Valkey's checks one by one
+(`node.admission`) and through whatever else is unusual.
 """
 
 from collections.abc import Callable
@@ -12,25 +12,16 @@ from librt.time import time as wall_time
 from mypy_extensions import i64
 
 from cluster.catalog.keys import KeysError, key_positions
-from cluster.catalog.model import ADMIN, MAY_REPLICATE, SKIP_MONITOR
+from cluster.catalog.model import ADMIN, SKIP_MONITOR
 from cluster.resp.errors import ProtocolError
 from cluster.slots import key_slot
 from node.acl.check import check
-from node.commands.denials import refusal as not_permitted
+from node.admission import pauses, refused, refused_by_gate, refused_now
 from node.commands.denials import revocation
 from node.commands.denials import script_refusal as refused_by_acl
 from node.commands.transactions import aborted, leave
 from node.engine import NOTHING_SO_LARGE, Engine
-from node.errors import (
-    CROSS_SLOT,
-    LOADING,
-    NO_AUTH,
-    NO_REPLICAS,
-    OUT_OF_MEMORY,
-    PRIMARY_DOWN,
-    READ_ONLY,
-    CommandError,
-)  # fmt: skip
+from node.errors import NO_AUTH, OUT_OF_MEMORY, CommandError
 from node.memory import make_room
 from node.redaction import redacted
 from node.script_checks import EVERYWHERE
@@ -45,9 +36,6 @@ from node.waiting import serve_ready
 PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
 AHEAD: Final = 64
 OUR_BUGS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-_IN_PUBSUB: Final = frozenset(
-    b"ping subscribe ssubscribe psubscribe unsubscribe sunsubscribe punsubscribe quit reset".split()
-)
 # Shown to monitors before the commands that they run; the keys that they read are those of these commands.
 _SCRIPTS: Final = frozenset([b"eval", b"eval_ro", b"evalsha", b"evalsha_ro", b"fcall", b"fcall_ro"])
 _RUN_IN_MULTI: Final = frozenset([b"exec", b"discard", b"multi", b"watch", b"quit", b"reset"])
@@ -195,7 +183,7 @@ class Dispatcher(Executor):
             if entry.first_key > 0:
                 e.slot = key_slot(args[entry.first_key])
             if e.gate.active:
-                refusal = self._refused_by_gate(s, entry, args)
+                refusal = refused_by_gate(e, s, entry, args)
                 if refusal is not None:
                     self._reject(s, entry, refusal)
                     return
@@ -215,7 +203,7 @@ class Dispatcher(Executor):
                 e.slot = key_slot(args[entry.first_key])
             self._run_silently(s, entry, args, buf, start, end)
             return
-        refusal = self._refused(s, entry, args)
+        refusal = refused(e, s, entry, args)
         if refusal is not None:
             if s.multi:
                 s.multi_failed = True
@@ -227,7 +215,7 @@ class Dispatcher(Executor):
             s.reply.simple(b"QUEUED")
             self._mute(s, 0)
             return
-        if e.paused_until_ms > e.now_ms and self._pauses(entry) and s.kind != KIND_REPLICA:
+        if e.paused_until_ms > e.now_ms and pauses(e, entry) and s.kind != KIND_REPLICA:
             s.postponed = args
             e.paused_sessions[s.id] = s
             return
@@ -356,84 +344,6 @@ class Dispatcher(Executor):
         finally:
             for store in stores:
                 store.ignore_expiry = False
-
-    def _pauses(self, entry: Entry) -> bool:
-        if not self.engine.paused_writes_only:
-            return not entry.name.startswith(b"client|")
-        return entry.write or entry.name == b"exec" or entry.name == b"publish"
-
-    def _refused(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
-        """The first reason why this command may not run now, in Valkey's order."""
-        if not s.authenticated and not entry.no_auth and not self.engine.acl.open():
-            return NO_AUTH
-        if s.multi and entry.no_multi:
-            return b"ERR Command '" + entry.name + b"' not allowed inside a transaction"
-        if s.user.restricted:
-            refusal = not_permitted(self.engine, s, entry.command, args)
-            if refusal is not None:
-                return refusal
-        return self._refused_now(s, entry, args)
-
-    def _refused_now(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
-        """As `_refused`, of those reasons alone that do not lie in the client but in the node."""
-        e = self.engine
-        replication = e.replication
-        if entry.keyed and e.gate.active:
-            refusal = self._refused_by_gate(s, entry, args)
-            if refusal is not None:
-                return refusal
-        redirects = s.redirects and not e.gate.active and not replication.primary
-        if redirects and (entry.write or (entry.readonly and not s.readonly)):
-            return b"REDIRECT %b:%d" % (replication.primary_host.encode(), replication.primary_port)
-        if entry.denyoom and e.settings.maxmemory > 0 and not make_room(e):
-            return OUT_OF_MEMORY
-        if replication.primary and len(e.disk_refusal) > 0 and (entry.write or entry.name == b"ping"):
-            return e.disk_refusal
-        if entry.write and replication.primary:
-            wanted = e.settings.min_replicas_to_write
-            if wanted > 0 and replication.good_replicas < wanted:
-                return NO_REPLICAS
-        if entry.write and not replication.primary and replication.read_only:
-            return READ_ONLY
-        if not s.reply.resp3 and s.subscriptions() > 0 and entry.name not in _IN_PUBSUB:
-            return (
-                b"ERR Can't execute '" + entry.name + b"': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
-                b"RESET are allowed in this context"
-            )
-        if replication.stale_refused and not entry.stale:
-            return PRIMARY_DOWN
-        if replication.loading and not entry.loading:
-            return LOADING
-        if e.scripts.busy and not entry.allow_busy:
-            return e.scripts.busy_text
-        keyspace = entry.write or entry.readonly or entry.command.flags & MAY_REPLICATE != 0
-        if keyspace and (s.monitor or s.kind == KIND_REPLICA):
-            return b"ERR Replica can't interact with the keyspace"
-        return None
-
-    def _refused_by_gate(self, s: Session, entry: Entry, args: list[bytes]) -> bytes | None:
-        """MOVED, CROSSSLOT or CLUSTERDOWN for commands with keys, else None."""
-        gate = self.engine.gate
-        slot: i64 = -1
-        if entry.name == b"exec":
-            return None
-        if entry.first_key > 0 and entry.last_key == entry.first_key and not entry.movable:
-            slot = key_slot(args[entry.first_key])
-        else:
-            try:
-                positions = key_positions(entry.command, args)
-            except KeysError:
-                return None  # the handler will say what is wrong
-            for position in positions:
-                other = key_slot(args[position])
-                if slot < 0:
-                    slot = other
-                elif slot != other:
-                    return CROSS_SLOT
-            if slot < 0:
-                return None
-        conn = s.conn
-        return gate.refusal(slot, entry.write, s.readonly, conn is not None and conn.tls)
 
     def _warn_snapshots(self, s: Session, entry: Entry, args: list[bytes]) -> None:
         """Let snapshots write out what this command is about to change."""
@@ -565,7 +475,7 @@ class Dispatcher(Executor):
     def recheck(self, session: Session, args: list[bytes]) -> bytes | None:
         """What EXEC must find right again for a queued command: keys, role and memory; None when all is well."""
         entry = self.find(args)
-        return None if entry is None else self._refused_now(session, entry, args)
+        return None if entry is None else refused_now(self.engine, session, entry, args)
 
     def fail(self, s: Session, entry: Entry | None, text: bytes) -> None:
         """Answer an error and count it."""

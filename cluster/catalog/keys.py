@@ -111,6 +111,8 @@ def checked_keys(command: Command | None, args: list[bytes]) -> list[KeyUse]:
     arity = command.arity
     if (arity > 0 and count != arity) or count < -arity:
         raise KeysError(b"Invalid number of arguments specified for command")
+    if command.name == b"pfmerge" and count == 2:  # a specification without a key is malformed, and here alone it may
+        raise KeysError(_MALFORMED)  # come to that; the command itself is valid, and routed by its target
     uses: list[KeyUse] = []
     try:
         uses = keys_with_flags(command, args)
@@ -123,9 +125,14 @@ def checked_keys(command: Command | None, args: list[bytes]) -> list[KeyUse]:
 
 
 def _special(command: Command, args: list[bytes]) -> list[KeyUse] | None:
-    """The keys of the commands whose specifications do not tell them; None for every other command."""
+    """The keys of the commands whose specifications do not tell them; None for every other command.
+
+    Raises KeysError when the request is too short to have any.
+    """
     name = command.name
     if name == b"sort" or name == b"sort_ro":
+        if len(args) < 2:
+            raise KeysError(_MALFORMED)
         uses = [KeyUse(1, RO | ACCESS)]
         if name == b"sort":
             target = _store_of_sort(args)
@@ -170,6 +177,8 @@ def _keys_of_migrate(args: list[bytes]) -> list[int]:
                 raise KeysError(_MALFORMED)
             return list(range(i + 1, count))
         i += 1
+    if count < 4:
+        raise KeysError(_MALFORMED)
     return [3]
 
 
@@ -260,6 +269,8 @@ def _lenient_number(text: bytes) -> int:
 
 def _lenient(command: Command, args: list[bytes]) -> list[int]:
     """Find counted keys by the lenient reading, then those at fixed places; raises KeysError when that fails too."""
+    if command.name == b"msetex":  # younger than the lenient readings, and without one
+        raise KeysError(_MALFORMED)
     count: i64 = len(args)
     found: list[int] = []
     fixed: list[int] = []

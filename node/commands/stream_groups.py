@@ -10,6 +10,8 @@ from node.session import Session
 from node.types.stream import Stream
 from node.types.streamgroup import UNKNOWN_READ, Group
 
+_CREATE_MOST = 8  # arguments of XGROUP CREATE, the name included; Valkey counts them after it has read them
+_SETID_MOST = 7
 _NO_KEY = (
     b"ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM "
     b"option to create an empty stream automatically."
@@ -51,11 +53,15 @@ def _options(args: list[bytes], creating: bool) -> tuple[bool, i64]:
                 raise CommandError(b"ERR value for ENTRIESREAD must be positive or -1")
             i += 2
         else:
-            name = shown(args[1])[:128]
-            raise CommandError(
-                b"ERR unknown subcommand or wrong number of arguments for '%b'. Try XGROUP HELP." % name
-            )
+            raise _malformed(args)
     return make, entries_read
+
+
+def _malformed(args: list[bytes]) -> CommandError:
+    """The error for an option that is not known, or given too often."""
+    return CommandError(
+        b"ERR unknown subcommand or wrong number of arguments for '%b'. Try XGROUP HELP." % shown(args[1])[:128]
+    )
 
 
 def _existing(e: Engine, s: Session, args: list[bytes]) -> tuple[Stream, Group]:
@@ -78,6 +84,8 @@ def xgroup_create(e: Engine, s: Session, args: list[bytes]) -> None:
     found = stream_at(s, e.slot, key)
     if found is None and not make:
         raise CommandError(_NO_KEY)
+    if len(args) > _CREATE_MOST:
+        raise _malformed(args)
     position = 0
     if args[4] != b"$":
         position = strict_id(args[4])
@@ -105,6 +113,8 @@ def xgroup_setid(e: Engine, s: Session, args: list[bytes]) -> None:
     """XGROUP SETID key group id|$ [ENTRIESREAD entries-read]."""
     _, entries_read = _options(args, False)
     stream, group = _existing(e, s, args)
+    if len(args) > _SETID_MOST:
+        raise _malformed(args)
     group.last_id = stream.last_id if args[4] == b"$" else range_id(args[4], 0)
     group.entries_read = entries_read
     s.reply.ok()

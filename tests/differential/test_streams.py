@@ -153,7 +153,7 @@ WAITS = [
     (GROUP + "0: multi|0: del k|0: xgroup create k g $ mkstream|0: exec|0: xadd k 1 a 1", [1]),
     (GROUP + "0: multi|0: del k|0: xgroup create k h $ mkstream|0: exec", [1]),
     (GROUP + "0: expire k 0", [1]),
-    (GROUP + "0: pexpire k 2", [1]),
+    (GROUP + "0: debug set-active-expire 1|0: pexpire k 2", [1]),
     (GROUP + "0: move k 1", [1]),
     (GROUP + "0: swapdb 0 1", [1]),
     (GROUP + "0: expire k 1000|0: xgroup delconsumer k g c|0: xinfo groups k|0: xadd k 1 a 1|0: xpending k g", [1]),
@@ -225,6 +225,18 @@ def test_a_group_that_read_what_was_trimmed_counts_anew(servers: Twins) -> None:
     )  # fmt: skip
     session = Session(servers)
     session.run([line.encode().split() for line in lines])
+    session.close()
+
+
+def test_options_of_groups_given_too_often(servers: Twins) -> None:
+    """XGROUP CREATE and SETID take an option twice only within Valkey's count of arguments."""
+    session = Session(servers)
+    session.run([command(line) for line in (
+        "flushall", "xgroup create k g $ mkstream mkstream mkstream",
+        "xgroup create k g $ mkstream mkstream mkstream mkstream",
+        "xgroup create k h $ entriesread 1 entriesread 2", "xgroup setid k g $ entriesread 1 entriesread 2",
+        "xgroup create none g x mkstream mkstream mkstream mkstream", "xgroup setid k g x entriesread x entriesread 1",
+    )])  # fmt: skip
     session.close()
 
 

@@ -179,6 +179,22 @@ def test_a_count_of_zero_needs_leave() -> None:
         key_positions(unknown, [b"x", b"a"])
 
 
+@pytest.mark.parametrize("words", ["msetex +1 a b", "sort", "migrate host 1"])
+def test_requests_without_the_keys_that_they_should_have(words: str) -> None:
+    """Some are too short to have any, and MSETEX has no second, lenient reading of its count."""
+    request = words.encode().split()
+    with pytest.raises(KeysError):
+        key_positions(COMMANDS[request[0]], request)
+
+
+def test_merging_nothing_is_routed_by_its_target() -> None:
+    """PFMERGE of a target alone has a key, although COMMAND GETKEYS refuses it."""
+    request = [b"pfmerge", b"target"]
+    assert key_positions(COMMANDS[b"pfmerge"], request) == [1]
+    with pytest.raises(KeysError):
+        checked_keys(COMMANDS[b"pfmerge"], request)
+
+
 def test_set_overwrites_unless_it_reads_too() -> None:
     """The variable flags of SET come from its options, not from its key and value."""
     row = COMMANDS[b"set"]
