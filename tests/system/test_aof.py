@@ -222,7 +222,7 @@ def write_steadily(port: int, acknowledged: list[int], stop: threading.Event) ->
             number += 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 @pytest.mark.parametrize("policy", ["always", "everysec", "no"])
 def test_sigkill_loses_nothing_that_was_acknowledged(
     policy: str, seed: int, serving: Callable[..., Server], tmp_path: Path
@@ -485,3 +485,20 @@ def test_info_has_the_fields_of_valkey(serving: Callable[..., Server], tmp_path:
     digest = ours.execute_command("DEBUG", "DIGEST")
     assert ours.execute_command("DEBUG", "LOADAOF") == b"OK"
     assert ours.execute_command("DEBUG", "DIGEST") == digest
+
+
+@pytest.mark.parametrize("kind", ["node", "oracle"])
+def test_waitaof_ends_when_the_file_is_switched_off(kind: str, serving: Callable[..., Server], tmp_path: Path) -> None:
+    """Who waits for a disk that will not come gets the error; with `appendfsync no` nothing is synced meanwhile."""
+    server = serving(kind, tmp_path / "data", "--appendfsync", "no")
+    client = server.client()
+    with server.connect() as link:
+        link.sendall(b"SET a 1\r\nWAITAOF 1 0 0\r\n")
+        eventually(lambda: client.info("clients")["blocked_clients"] == 1, server)
+        client.config_set("appendonly", "no")
+        expected = b"+OK\r\n-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.\r\n"
+        link.settimeout(PATIENCE)
+        said = b""
+        while len(said) < len(expected):
+            said += link.recv(65536)
+        assert said == expected
