@@ -81,6 +81,12 @@ class ReplyWriter:
         else:
             self.out.write(b"*%d\r\n" % n)
 
+    def simples(self, texts: list[bytes]) -> None:
+        """An array of simple strings, as HELP answers."""
+        self.array(len(texts))
+        for text in texts:
+            self.simple(text)
+
     def bulks(self, values: list[bytes]) -> None:
         """An array of bulk strings."""
         self.array(len(values))

@@ -285,9 +285,7 @@ _HELP: Final = [
 
 def cluster_help(e: Engine, s: Session, args: list[bytes]) -> None:
     """CLUSTER HELP."""
-    s.reply.array(len(_HELP))
-    for line in _HELP:
-        s.reply.simple(line)
+    s.reply.simples(_HELP)
 
 
 HANDLERS: dict[bytes, Handler] = {

@@ -106,9 +106,7 @@ COMMANDLOG_HELP = [
 
 
 def _help(s: Session, lines: list[bytes]) -> None:
-    s.reply.array(len(lines))
-    for line in lines:
-        s.reply.simple(line)
+    s.reply.simples(lines)
 
 
 def slowlog_help(e: Engine, s: Session, args: list[bytes]) -> None:

@@ -201,9 +201,7 @@ HELP = [
 
 def help_(e: Engine, s: Session, args: list[bytes]) -> None:
     """DEBUG HELP."""
-    s.reply.array(len(HELP))
-    for line in HELP:
-        s.reply.simple(line)
+    s.reply.simples(HELP)
 
 
 _MANY = 2**31

@@ -194,9 +194,7 @@ def kill(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def help_(e: Engine, s: Session, args: list[bytes]) -> None:
     """FUNCTION HELP."""
-    s.reply.array(len(_HELP))
-    for line in _HELP:
-        s.reply.simple(line)
+    s.reply.simples(_HELP)
 
 
 def _call(e: Engine, s: Session, args: list[bytes], read_only: bool) -> None:

@@ -178,9 +178,7 @@ def object_freq(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def object_help(e: Engine, s: Session, args: list[bytes]) -> None:
     """OBJECT HELP."""
-    s.reply.array(len(OBJECT_HELP))
-    for line in OBJECT_HELP:
-        s.reply.simple(line)
+    s.reply.simples(OBJECT_HELP)
 
 
 HANDLERS: dict[bytes, Handler] = {

@@ -129,9 +129,7 @@ def _keys(request: list[bytes]) -> list[KeyUse]:
 
 def command_help(e: Engine, s: Session, args: list[bytes]) -> None:
     """COMMAND HELP."""
-    s.reply.array(len(_HELP))
-    for line in _HELP:
-        s.reply.simple(line)
+    s.reply.simples(_HELP)
 
 
 HANDLERS: dict[bytes, Handler] = {

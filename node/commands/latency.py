@@ -187,9 +187,7 @@ HELP = [
 
 def help_(e: Engine, s: Session, args: list[bytes]) -> None:
     """LATENCY HELP."""
-    s.reply.array(len(HELP))
-    for line in HELP:
-        s.reply.simple(line)
+    s.reply.simples(HELP)
 
 
 HANDLERS: dict[bytes, Handler] = {

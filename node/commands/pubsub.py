@@ -154,9 +154,7 @@ _HELP = [
 
 def pubsub_help(e: Engine, s: Session, args: list[bytes]) -> None:
     """PUBSUB HELP."""
-    s.reply.array(len(_HELP))
-    for line in _HELP:
-        s.reply.simple(line)
+    s.reply.simples(_HELP)
 
 
 HANDLERS: dict[bytes, Handler] = {

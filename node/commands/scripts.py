@@ -139,9 +139,7 @@ def debug(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def help_(e: Engine, s: Session, args: list[bytes]) -> None:
     """SCRIPT HELP."""
-    s.reply.array(len(_HELP))
-    for line in _HELP:
-        s.reply.simple(line)
+    s.reply.simples(_HELP)
 
 
 HANDLERS: dict[bytes, Handler] = {

@@ -166,9 +166,7 @@ def xgroup_delconsumer(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def xgroup_help(e: Engine, s: Session, args: list[bytes]) -> None:
     """XGROUP HELP."""
-    s.reply.array(len(_HELP))
-    for line in _HELP:
-        s.reply.simple(line)
+    s.reply.simples(_HELP)
 
 
 def xack(e: Engine, s: Session, args: list[bytes]) -> None:

@@ -207,9 +207,7 @@ def xinfo_consumers(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def xinfo_help(e: Engine, s: Session, args: list[bytes]) -> None:
     """XINFO HELP."""
-    s.reply.array(len(_HELP))
-    for line in _HELP:
-        s.reply.simple(line)
+    s.reply.simples(_HELP)
 
 
 HANDLERS: dict[bytes, Handler] = {

@@ -262,8 +262,9 @@ class Scripting(Scripts):
     # --- running for too long
     def tick(self) -> bytes | None:
         """The count hook: serve others if the script takes long; the error by which it has to end, or None."""
-        if self._verdict is not None:
-            return self._verdict
+        verdict = self._verdict
+        if verdict is not None:
+            return verdict
         now = wall_time()
         if self.began == 0.0:
             self.began = now  # the first look at the clock: a script that is over before costs none

@@ -66,3 +66,10 @@ def test_hiredis_reads_it(name: str, write: Write, two: bytes, three: bytes) -> 
         reader.feed(data)
         assert reader.gets() is not Ellipsis
         assert reader.gets() is Ellipsis
+
+
+def test_help_is_an_array_of_simple_strings() -> None:
+    """Each line of HELP is a simple string of one array."""
+    writer = ReplyWriter()
+    writer.simples([b"PING", b"    Answer."])
+    assert writer.out.getvalue() == b"*2\r\n+PING\r\n+    Answer.\r\n"
