@@ -102,19 +102,22 @@ async function emitter() {
 
 async function recovered() {
   // A client that loses its line gets its rooms back, and what was told meanwhile, from the other server's stream.
-  const [a, b] = [await join(0), await join(1, "v:x")];
+  // It comes back once its server has read the stream so far: what it reads later would be told a second time.
+  const [a, b, witness] = [await join(0), await join(1, "v:x"), await join(1, "v:x")];
   a.socket.emit("to", "v:x", "before");
-  await b.told.reach(1);
+  await Promise.all([b.told.reach(1), witness.told.reach(1)]);
   const id = b.socket.id;
   const back = new Promise((resolve) => b.socket.once("connect", resolve));
+  b.socket.io.reconnection(false);
   b.socket.io.engine.close();
   a.socket.emit("to", "v:x", "meanwhile");
+  await witness.told.reach(2);
+  b.socket.connect();
   await within(back, "reconnection");
   assert.deepEqual([b.socket.recovered, b.socket.id], [true, id]);
   a.socket.emit("to", "v:x", "after");
   assert.deepEqual(await b.told.reach(3), ["before", "meanwhile", "after"]);
-  a.close();
-  b.close();
+  [a, b, witness].forEach((one) => one.close());
 }
 
 await within(waitForBoth(), "both servers");
