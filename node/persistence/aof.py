@@ -173,7 +173,7 @@ class AofService(AppendFile):
 
     def _begin(self, descriptor: int, size: i64) -> None:
         self.writer.switch(descriptor, size)
-        self.writer.always = self._policy() == "always"
+        self.writer.obey(self._policy())
         offset = self.engine.journal.offset
         self.writer.offset = self.writer.written = self.writer.synced = self.synced = offset
         self.on = True
@@ -188,7 +188,7 @@ class AofService(AppendFile):
     def judge(self) -> bool:
         """Follow a change of options."""
         wanted = self.engine.settings.options.flag("appendonly")
-        self.writer.always = self._policy() == "always"
+        self.writer.obey(self._policy())
         if wanted == self.enabled or self.engine.replication.loading:
             return True
         if wanted:
@@ -274,7 +274,7 @@ class AofService(AppendFile):
         """Before replies are sent."""
         if self.writer.buffered > 0:
             self._flush(False)
-        elif not self.writer.unsynced and not self.writer.syncing:
+        elif not self.writer.unsynced and not self.writer.syncing and not self.writer.retiring:
             self.writer.synced = self.writer.written = self.engine.journal.offset
         self._note_synced()
 
@@ -334,7 +334,7 @@ class AofService(AppendFile):
 
     def _sync_due(self) -> bool:
         writer = self.writer
-        if not writer.unsynced or writer.syncing or self._policy() != "everysec":
+        if not writer.unsynced or writer.syncing or writer.retiring or not writer.patient:
             return False
         if trio.current_time() - self._synced_at < SYNC_EVERY:
             return False
@@ -419,7 +419,7 @@ class AofService(AppendFile):
         while e.replication.loading:  # noqa: ASYNC110 - a state of the engine, which knows no events
             await trio.sleep(TICK)
         if self.on and self.writer.unsynced and not self.writer.syncing:
-            await self._sync()  # so that little is left to be synced once writes have to wait for it
+            await self._sync()  # so that little is left to be synced when the next file has its first commands
         await trio.lowlevel.checkpoint_if_cancelled()
         path = self.place.unfinished() if first else self.place.file(manifest.increments[-1]) if self.on else None
         descriptor = -1 if path is None else open_to_append(path, first)
@@ -462,7 +462,7 @@ class AofService(AppendFile):
         return self.writer.switch(descriptor, 0)
 
     async def _retire(self, descriptor: int) -> None:
-        """Sync and close what was appended to so far; what comes after is written only then."""
+        """Sync and close what was appended to so far; what comes after counts as synced only then."""
         if descriptor < 0:
             return
         writer = self.writer
