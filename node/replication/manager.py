@@ -110,7 +110,7 @@ class Replicator(Follower):
         self.stale_refused = False
         self.loading = False
         for store in e.stores:
-            store.keep_expired = False
+            store.keep_expired = e.settings.import_mode
         self.lineage.shift(new_id(), self.stream.offset + 1)
         self.stream.set_role(True, self.stream.backlog is not None)
         self.stream.reselect()
