@@ -5,13 +5,13 @@ those that it does not name any more are removed: at each instant the folder hol
 """
 
 import contextlib
-import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from cluster.files import fsync_folder, write_file
+from node.persistence.leftovers import remove_leftovers
 from node.persistence.manifest import BASE, INCREMENT, Manifest, ManifestError, Part, parse
 
 MODE: Final = 0o644
@@ -139,8 +139,6 @@ def adopt_nameless(place: Place) -> Manifest | None:
 
 def clear_leftovers(place: Place) -> None:
     """Remove what a process that was killed has left unfinished."""
-    name = glob.escape(place.name)
-    for pattern in (f"temp-{name}.incr", "temp-*-*.rdb", f".{name}.manifest.*.new"):
-        for path in place.folder.glob(pattern):
-            with contextlib.suppress(OSError):
-                path.unlink()
+    remove_leftovers(place.folder)
+    with contextlib.suppress(OSError):
+        place.unfinished().unlink()

@@ -21,7 +21,6 @@ from node.persistence.aof_files import (
     Place,
     adopt_nameless,
     adopt_single,
-    clear_leftovers,
     read_manifest,
     replace_manifest,
 )
@@ -61,10 +60,7 @@ def _recipe(place: Place, path: Path, reason: str) -> LoadError:
 def _find(place: Place) -> Manifest | None:
     """The manifest, a single file of older servers brought over. Raises LoadError."""
     try:
-        manifest = adopt_single(place, read_manifest(place)) or adopt_nameless(place)
-        if manifest is not None:
-            clear_leftovers(place)
-        return manifest
+        return adopt_single(place, read_manifest(place)) or adopt_nameless(place)
     except ManifestError as error:
         raise _recipe(place, place.manifest(), str(error)) from None
     except OSError as error:

@@ -183,7 +183,8 @@ class PrimaryLink:
     async def _full_sync(self, stream: trio.SocketStream, id: bytes, offset: int) -> None:
         owner = self.owner
         owner.link_state = b"sync"
-        handle, name = tempfile.mkstemp(prefix="sync-", suffix=".rdb", dir=self.engine.settings.directory)
+        prefix = f"sync-{os.getpid()}-"  # by which the next process knows what this one left unfinished
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".rdb", dir=self.engine.settings.directory)
         path = Path(name)
         try:
             with os.fdopen(handle, "wb") as spool:
