@@ -1,4 +1,4 @@
-"""A node in import mode against genuine Valkey: for the source of the import, keys whose time is over are still there."""
+"""A node in import mode against genuine Valkey: its source still sees the keys whose time is over."""
 
 from __future__ import annotations
 
