@@ -1,4 +1,4 @@
-"""The command `kvorum`: up, down, status, failover, check, info.
+"""The command `kvorum`: up, down, status, failover, persistence, check, info.
 
 Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments or blueprint, 3 nothing runs here.
 """
@@ -20,13 +20,14 @@ from rich.console import Console
 
 from cluster import blueprint as blueprints
 from cluster import slots
-from cluster.agent import report, status
+from cluster.agent import modes, report, status
 from cluster.agent.down import down as stop_agent
 from cluster.agent.home import Home, HomeError, default_folder
 from cluster.agent.identity import IdentityError
 from cluster.agent.ports import PortError
 from cluster.agent.up import Observer, StartError
 from cluster.agent.up import up as run_agent
+from cluster.persistence import MODES
 from cluster.version import KVORUM_VERSION, VALKEY_VERSION
 from sentinel.cli import check, progress, show
 
@@ -37,7 +38,9 @@ NOTHING: Final = 3
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_KNOWN_ERRORS: Final = (HomeError, PortError, IdentityError, StartError, status.StatusError, OSError)
+_KNOWN_ERRORS: Final = (
+    HomeError, PortError, IdentityError, StartError, status.StatusError, modes.ModeError, OSError,
+)  # fmt: skip
 
 
 def fail(text: str, code: int = FAILED) -> NoReturn:
@@ -202,6 +205,32 @@ def failover(service: str, shard: str, timeout: float, home: Home) -> None:
     """Promote a replica of SHARD (its index or name) of SERVICE, and wait until it leads."""
     old, new, seconds = _run(status.failover, _running(home), service, shard, timeout)
     click.echo(f"{new} is the primary now, in the place of {old}; it took {seconds:.2f} s")
+
+
+@main.command()
+@click.argument("service")
+@click.argument("mode", required=False, type=click.Choice(tuple(MODES)))
+@home_option
+def persistence(service: str, mode: str | None, home: Home) -> None:
+    """Show what SERVICE keeps on disk, or have it keep MODE from now on, without a restart.
+
+    Its data stay. MODE holds until the blueprint says another by 'persistenceMode'.
+    """
+    running = _running(home)
+    names = [one.name for one in running.services]
+    if service not in names:
+        fail(f"no service '{service}'; there are: {', '.join(names)}")
+    if mode is None:
+        found = MODES[running.services[names.index(service)].persistence]
+        click.echo(f"{found.name}: {found.about}")
+        return
+    modes.record(home, service, MODES[mode])
+    _run(modes.switch_all, running, service, MODES[mode], progress.Changes(click.echo).say)
+    click.echo(f"service {service} keeps '{mode}': {MODES[mode].about}")
+    if running.services[names.index(service)].plan == "free" and mode != "off":
+        click.echo("The plan 'free' has no disk: give it a larger one in the blueprint before the next 'kvorum up'.")
+    else:
+        click.echo("It stays so, unless the blueprint says another 'persistenceMode' at the next 'kvorum up'.")
 
 
 @main.command("check")
