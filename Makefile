@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILED := $(shell sed -n '/^COMPILED = \[/,/^\]/s/.*"\(.*\)".*/\1/p' setup.py)
 # Two at a time; what shares processes stays together (tests/conftest.py). `make test WORKERS=0`: one after the other.
 WORKERS ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -68,7 +68,7 @@ test-pure: $(VENV)/.compiled $(VENV)/.tools
 	@rm -rf $(VENV)/pure && mkdir -p $(VENV)/pure
 	@tar -cf - --exclude='*.so' --exclude=__pycache__ --exclude=node_modules --exclude='./$(VENV)' --exclude=./.git \
 		--exclude=./build --exclude=./.kvorum . | tar -xf - -C $(VENV)/pure
-	cd $(VENV)/pure && PYTHONPATH="$(CURDIR)/$(VENV)/pure" "$(abspath $(BIN))/python" -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	cd $(VENV)/pure && PYTHONPATH="$(CURDIR)/$(VENV)/pure" "$(abspath $(BIN))/python" -m pytest -n $(WORKERS) $(ARGS)
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .

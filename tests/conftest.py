@@ -18,6 +18,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 import redis
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
@@ -33,10 +35,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow as well")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep a file, and what shares installed packages and processes, in one worker of a parallel run."""
-    shared = item.path.parent.name == "apps" or item.path.name == "test_queues.py"
-    item.add_marker(pytest.mark.xdist_group("applications" if shared else str(item.path.relative_to(ROOT))))
+class ByFile(LoadScopeScheduling):
+    """Gives a worker of a parallel run whole files; one worker gets all that share packages and a service."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        shared = file.startswith("tests/apps/") or file == "tests/system/test_queues.py"
+        return "applications" if shared else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Let pytest-xdist divide the tests so."""
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
