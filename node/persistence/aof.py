@@ -19,10 +19,10 @@ from node.engine import Engine
 from node.persistence.aof_commands import commands_in
 from node.persistence.aof_files import (
     Place,
+    drop_history,
     make_folder,
     open_to_append,
     read_manifest,
-    replace_manifest,
     write_manifest,
 )
 from node.persistence.aof_load import AofSet, load_set_now
@@ -485,7 +485,9 @@ class AofService(AppendFile):
             manifest = manifest.with_increment(increment)
         generation = self._generation
         wanted = manifest.with_base(name, 1 if self.on else 0)
-        self._manifest = await trio.to_thread.run_sync(replace_manifest, self.place, wanted)
+        await trio.to_thread.run_sync(write_manifest, self.place, wanted)
+        self._manifest = wanted  # from here on no older one may be written: what it names goes
+        self._manifest = await trio.to_thread.run_sync(drop_history, self.place, wanted)
         if generation != self._generation:
             return  # switched off meanwhile
         self._first = False

@@ -21,8 +21,8 @@ from node.persistence.aof_files import (
     Place,
     adopt_nameless,
     adopt_single,
+    drop_history,
     read_manifest,
-    replace_manifest,
 )
 from node.persistence.aofparse import AofError, AofReader, TornError
 from node.persistence.loading import SLICE, LoadError, set_loading
@@ -170,11 +170,7 @@ def _cut(place: Place, path: Path, applier: AofApplier) -> None:
 
 def _found(place: Place, manifest: Manifest) -> AofSet:
     """What was loaded, history removed."""
-    if manifest.history:
-        try:
-            manifest = replace_manifest(place, manifest)
-        except OSError as error:
-            log.warning("files that are not needed any more can't be removed", reason=error.strerror)
+    manifest = drop_history(place, manifest)
     sizes = _sizes(place, manifest)
     return AofSet(manifest, sum(sizes), sizes[0] if manifest.base else 0)
 

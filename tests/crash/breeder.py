@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Steps:
         self.faults = Path(faults) if faults else None
         self.record = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if record else -1
         self.number = 0
+        self.met: Counter[str] = Counter()  # how often each line of the faults has matched
         self._write = os.write
         for call in CALLS:
             setattr(os, call, self._around(call, getattr(os, call)))
@@ -67,8 +69,11 @@ class Steps:
 
     def _fail(self, call: str, name: str, faults: str) -> None:
         for line in faults.splitlines():
-            which, pattern, what = line.split()
+            which, pattern, what, first = (*line.split(), "1")[:4]
             if which == call and fnmatch.fnmatch(name, pattern):
+                self.met[line] += 1
+                if self.met[line] < int(first):
+                    continue
                 if what.startswith("sleep:"):
                     time.sleep(float(what[6:]))
                 else:

@@ -20,7 +20,7 @@ POLICIES = ("always", "everysec", "no")
 WORK = ("appends", "bgsave", "rewrite", "switch", "loading")
 KILLS = 9
 SEED = next(seeds())
-CHAINS = [0, *(pytest.param(chain, marks=pytest.mark.slow) for chain in range(1, 25))]
+CHAINS = [0, *(pytest.param(chain, marks=pytest.mark.slow) for chain in range(1, 26))]
 
 
 @pytest.fixture(scope="module")
