@@ -1,4 +1,4 @@
-"""The command `kvorum`: up, down, status, failover, persistence, check, info.
+"""The command `kvorum`: up, down, status, failover, persistence, check, fork, import, info.
 
 Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments or blueprint, 3 nothing runs here.
 """
@@ -27,9 +27,10 @@ from cluster.agent.identity import IdentityError
 from cluster.agent.ports import PortError
 from cluster.agent.up import Observer, StartError
 from cluster.agent.up import up as run_agent
+from cluster.moving import Job, TargetService
 from cluster.persistence import MODES
 from cluster.version import KVORUM_VERSION, VALKEY_VERSION
-from sentinel.cli import check, progress, show
+from sentinel.cli import check, moving, progress, show
 
 FAILED: Final = 1
 WRONG: Final = 2
@@ -244,6 +245,97 @@ def check_file(file: Path, as_json: bool, fix: bool) -> None:
     files. Exit status 0 when it is sound, 1 when it is broken.
     """
     sys.exit(check.run(file, as_json, fix))
+
+
+@main.command()
+@click.argument("source", metavar="SOURCE_URL", required=False)
+@click.argument("service", metavar="NAME", required=False)
+@click.option("--ca", type=click.Path(), default="", help="Certificate of the authority that signed the source's.")
+@click.option("--insecure", is_flag=True, help="Do not check the source's certificate.")
+@click.option("--cut-over-when-synced", "at_once", is_flag=True, help="Cut over as soon as the target has caught up.")
+@click.option("--cut-over", "cut_over", metavar="NAME", help="Have the fork into NAME, which runs elsewhere, cut over.")
+@click.option(
+    "--pause",
+    type=click.FloatRange(1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Seconds for which the source takes no writes at the cut-over and after it.",
+)
+@click.option("--replace", is_flag=True, help="Empty the target first.")
+@click.option("--confirm", metavar="NAME", help="The target's name, instead of the question that --replace asks.")
+@json_option
+@home_option
+def fork(
+    source: str | None,
+    service: str | None,
+    ca: str,
+    insecure: bool,
+    at_once: bool,
+    cut_over: str | None,
+    pause: float,
+    replace: bool,
+    confirm: str | None,
+    as_json: bool,
+    home: Home,
+) -> None:
+    """Copy everything from a live server into a service, follow it, and cut over on command.
+
+    SOURCE_URL is redis://user:password@host:port, or rediss:// for TLS; '-' reads it from standard input. The source
+    must let a replica follow it (PSYNC or SYNC). Exit status 0 once cut over, 1 failed, 130 stopped by Ctrl-C.
+    """
+    if cut_over is not None:
+        if source is not None:
+            fail("--cut-over NAME takes no source: the fork that runs knows it", WRONG)
+        sys.exit(_move(moving.cut_over, home, _running(home), cut_over, as_json, _console()))
+    if source is None or service is None:
+        fail("a source and a service are needed: kvorum fork SOURCE_URL NAME", WRONG)
+    url = sys.stdin.readline().strip() if source == "-" else source
+    job = Job("fork", _target(home, service), str(moving.folder(home)), url, ca and str(Path(ca).absolute()), insecure,
+              _may_replace(service, replace, confirm), at_once, pause)  # fmt: skip
+    sys.exit(_move(moving.run, job, as_json, _console()))
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.argument("service", metavar="NAME")
+@click.option("--replace", is_flag=True, help="Empty the target first.")
+@click.option("--confirm", metavar="NAME", help="The target's name, instead of the question that --replace asks.")
+@json_option
+@home_option
+def import_file(file: Path, service: str, replace: bool, confirm: str | None, as_json: bool, home: Home) -> None:
+    """Load an RDB file or an append-only file into a service.
+
+    FILE comes from Redis, Valkey or Kvorum: a dump.rdb, an appendonly.aof, or the folder appendonlydir with its
+    manifest. It is read to its end before anything is written. Exit status 0 done, 1 failed.
+    """
+    job = Job("import", _target(home, service), str(moving.folder(home)), str(file.absolute()),
+              replace=_may_replace(service, replace, confirm))  # fmt: skip
+    sys.exit(_move(moving.run, job, as_json, _console()))
+
+
+def _target(home: Home, name: str) -> TargetService:
+    running = _running(home)
+    return _move(lambda: moving.target(running, moving.find(running, name)))
+
+
+def _may_replace(name: str, replace: bool, confirm: str | None) -> bool:
+    """Whether the target is to be emptied; exits unless that is confirmed by its name."""
+    if not replace:
+        return False
+    if confirm is None and sys.stdin.isatty():
+        click.echo(f"All keys of '{name}' will be removed. To proceed, type {name} or re-run with --confirm {name}")
+        confirm = click.prompt("name", prompt_suffix="> ")
+    if confirm != name:
+        fail(f"--replace removes all keys of '{name}'. To proceed, re-run this command with --confirm {name}", WRONG)
+    return True
+
+
+def _move(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call something of `moving`; an expected error becomes a message and an exit status."""
+    try:
+        return work(*args, **kwargs)
+    except (moving.MovingError, OSError) as error:
+        fail(str(error))
 
 
 @main.command()
