@@ -39,8 +39,9 @@ class Lost(Exception):
 class Breeder:
     """The process that forks nodes, see `breeder.py`."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.crash.breeder"]
+    def __init__(self, *within: str) -> None:
+        """`within`: the words of a command that runs another one in its surroundings."""
+        command = [*within, sys.executable, "-m", "tests.crash.breeder"]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=child_environment(), text=True
         )
@@ -106,16 +107,18 @@ class Link:
 class Victim:
     """A node with its folder, which outlives it."""
 
-    def __init__(self, breeder: Breeder, folder: Path) -> None:
+    def __init__(self, breeder: Breeder, folder: Path, inside: Path | None = None) -> None:
+        """`inside`: what the folder is called for the node."""
         folder.mkdir(exist_ok=True)
         self.breeder = breeder
         self.folder = folder
+        self.inside = inside or folder
         self.port = find_free_port()
         self.pid = 0
 
     def start(self, *directives: str, kill_at: int = 0, faults: str = "", record: str = "") -> None:
         """Fork; see `Steps` for the rest."""
-        folder = str(self.folder)
+        folder = str(self.inside)
         argv = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", folder, "--enable-debug-command", "yes"]
         argv += [*([] if "--save" in directives else ["--save", ""]), *directives]
         pid = self.breeder.ask(argv=argv, folder=folder, kill_at=kill_at, faults=faults, record=record)["pid"]
