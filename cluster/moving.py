@@ -29,8 +29,9 @@ class TargetService(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What to do: `fork` follows the server at the URL `source`, `import` reads the file or folder `source`, `release`
-    ends the import mode that a mover which was killed has left behind.
+    """What to do: `fork` follows the server at the URL `source`, `import` reads the file or folder `source`, `backup`
+    makes the folder `source` of what the service holds, `restore` brings that into the service, and `release` ends the
+    import mode that a mover which was killed has left behind.
     """
 
     what: str

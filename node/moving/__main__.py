@@ -14,10 +14,12 @@ import msgspec
 import trio
 
 from cluster.moving import MAX_JOB, Event, Job, MovingFiles
+from node.moving.backup import Backup
 from node.moving.errors import MoveError, unwrapped
 from node.moving.files import Import
 from node.moving.fork import Fork
 from node.moving.report import Reporter
+from node.moving.restore import Restore
 from node.moving.target import Target
 
 DONE: Final = 0
@@ -30,6 +32,10 @@ async def _work(job: Job, files: MovingFiles, report: Reporter) -> None:
         await Fork(job, files, report).run()
     elif job.what == "import":
         await Import(job, report).run()
+    elif job.what == "backup":
+        await Backup(job, report).run()
+    elif job.what == "restore":
+        await Restore(job, report).run()
     else:
         await _release(job, report)
 
@@ -68,12 +74,13 @@ def main() -> int:
     """Read the job, do it, and say how it went."""
     data = sys.stdin.buffer.read(MAX_JOB)
     job = msgspec.json.decode(data, type=Job)
-    files = MovingFiles(Path(job.folder), job.target.name)
+    files = MovingFiles(Path(job.folder), f"{job.target.name}.backup" if job.what == "backup" else job.target.name)
     files.create()
     report = Reporter(files, time.monotonic)
     lock = files.acquire()
     if lock is None:
-        refusal = Event("error", text=f"data is moving into '{job.target.name}' already")
+        refusal = Event("error", text=f"data is moving into '{job.target.name}' already" if job.what != "backup" else
+                        f"a backup of '{job.target.name}' is being taken already")  # fmt: skip
         os.write(sys.stdout.fileno(), msgspec.json.encode(refusal) + b"\n")
         return FAILED
     try:

@@ -58,10 +58,11 @@ class Part:
 
 
 class Import:
-    """One job."""
+    """One job. `paths` are the files to load when not all that `job.source` is or names."""
 
-    def __init__(self, job: Job, report: Reporter) -> None:
+    def __init__(self, job: Job, report: Reporter, paths: list[Path] | None = None) -> None:
         self.job = job
+        self._paths = paths
         self.report = report
         self._read = 0
         self._total = 0
@@ -71,7 +72,7 @@ class Import:
         path = Path(self.job.source)
         self.report.enter("check", f"reading {path}")
         try:
-            parts, most = self._survey(_paths(path))
+            parts, most = self._survey(self._paths or _paths(path))
         except OSError as error:
             raise MoveError(f"{error.filename or path} can't be read: {error.strerror}") from error
         clear = self.job.replace

@@ -173,7 +173,10 @@ class Stream:
         return await self._line()
 
     async def synchronize(self, progress: Callable[[int, int | None], None], file: BinaryIO) -> None:
-        """Begin anew: write the snapshot into `file`. Raises SourceError and DroppedError."""
+        """Begin anew: write the snapshot into `file`; the first `progress` comes as soon as the source has begun it.
+
+        Raises SourceError and DroppedError.
+        """
         await self._connect()
         answer = await self._command("PSYNC", "?", "-1")
         words = answer.split()
@@ -187,6 +190,7 @@ class Stream:
             head = answer
         if not head.startswith("$"):
             raise SourceError(f"{self._source.address} sends no snapshot but {head[:100]!r}. {ADVICE}")
+        progress(0, None)
         await self._snapshot(head, progress, file)
 
     async def _sync(self, refusal: str) -> str:

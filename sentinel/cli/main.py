@@ -1,4 +1,4 @@
-"""The command `kvorum`: up, down, status, failover, persistence, check, fork, import, info.
+"""The command `kvorum`: up, down, status, failover, persistence, backup, restore, check, fork, import, info.
 
 Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong arguments or blueprint, 3 nothing runs here.
 """
@@ -309,6 +309,38 @@ def import_file(file: Path, service: str, replace: bool, confirm: str | None, as
     manifest. It is read to its end before anything is written. Exit status 0 done, 1 failed.
     """
     job = Job("import", _target(home, service), str(moving.folder(home)), str(file.absolute()),
+              replace=_may_replace(service, replace, confirm))  # fmt: skip
+    sys.exit(_move(moving.run, job, as_json, _console()))
+
+
+@main.command()
+@click.argument("service", metavar="NAME")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@json_option
+@home_option
+def backup(service: str, folder: Path, as_json: bool, home: Home) -> None:
+    """Take a backup of a service: one RDB file a shard, all of the same instant, and a manifest.
+
+    DIR is made, or empty. Writes wait for some milliseconds meanwhile, at most a second. Exit status 0 done, 1 failed.
+    """
+    job = Job("backup", _target(home, service), str(moving.folder(home)), str(folder.absolute()))
+    sys.exit(_move(moving.run, job, as_json, _console()))
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("service", metavar="NAME")
+@click.option("--replace", is_flag=True, help="Empty the target first.")
+@click.option("--confirm", metavar="NAME", help="The target's name, instead of the question that --replace asks.")
+@json_option
+@home_option
+def restore(folder: Path, service: str, replace: bool, confirm: str | None, as_json: bool, home: Home) -> None:
+    """Bring a backup into a service, of as many shards or of another number.
+
+    DIR is what 'kvorum backup' made; its checksums are verified before anything is written. Exit status 0 done, 1
+    failed.
+    """
+    job = Job("restore", _target(home, service), str(moving.folder(home)), str(folder.absolute()),
               replace=_may_replace(service, replace, confirm))  # fmt: skip
     sys.exit(_move(moving.run, job, as_json, _console()))
 
