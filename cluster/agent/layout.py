@@ -199,6 +199,7 @@ def _nodes(
             ("maxmemory", plans.node_memory(service.plan, service.shards)),
             ("maxmemory-policy", service.policy),
             ("maxclients", plans.node_clients(service.plan)),
+            ("repl-diskless-sync-delay", 0),  # a backup begins on all shards within one short pause
             *directives(modes.get(node.id, wanted)),
         )
         files = {"node.conf": config, "nodes.conf": to_json(topology)}
