@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Final
 
 from cluster.link import Reply, ReplyError, Word, encode
-from node.moving.errors import MoveError, RestartError, UnsupportedError
+from node.moving.errors import MoveError, UnsupportedError
 from node.moving.lane import Item
-from node.moving.route import Route, Use, Way, cut, renamed, route, without_limit
+from node.moving.route import Route, Way, cut, renamed, route, without_limit
 from node.moving.target import Target
 
-SCRATCH: Final = b"{kvorum-move}:"
+SCRATCH: Final = b"{kvorum-move}:"  # keys of copies: all in one slot
 
 
 class Applier:
@@ -115,43 +115,51 @@ class Applier:
     async def _gather(self, args: list[bytes], way: Route) -> None:
         """Execute a command on copies of its keys in one slot, and copy back what it may have changed."""
         target = self.target
-        await target.drain()
         names = [SCRATCH + b"%d" % number for number in range(len(way.uses))]
-        home = target.shard_of(SCRATCH + b"0")
-        copies: list[list[Word]] = [["DEL", *names]]
-        for use, name in zip(way.uses, names, strict=True):
-            copy = await self._fetch(target.shard_of(use.key), use.key)
+        fetched = await target.ask([(target.shard_of(use.key), _dump(use.key)) for use in way.uses])
+        requests: list[list[Word]] = [["DEL", *names]]
+        for name, replies in zip(names, fetched, strict=True):
+            copy = self._copy_of(replies, way)
             if copy is not None:
-                copies.append(["RESTORE", name, *copy])
-        copies.append(list(renamed(args, way.uses, names)))
-        replies = await target.ask(home, *copies)
-        self._check(replies[:-1], way)
-        if isinstance(replies[-1], ReplyError) and not way.tolerant:
-            raise MoveError(f"'{target.service.name}' refuses {way.name.decode().upper()}: {replies[-1].text}")
-        for use, name in zip(way.uses, names, strict=True):
-            if use.changes:
-                await self._put_back(home, name, use, way)
-        self._check(await target.ask(home, ["DEL", *names]), way)
+                requests.append(["RESTORE", name, *copy])
+        place = len(requests)
+        requests.append(list(renamed(args, way.uses, names)))
+        changed = [(use.key, name) for use, name in zip(way.uses, names, strict=True) if use.changes]
+        for _, name in changed:
+            requests += _dump(name)
+        requests.append(["DEL", *names])
+        [replies] = await target.ask([(target.shard_of(SCRATCH), requests)])
+        self._check(replies, place, way)
+        for number, (key, _) in enumerate(changed):
+            begin = place + 1 + 2 * number
+            await self._put(key, self._copy_of(replies[begin : begin + 2], way))
 
-    async def _fetch(self, place: int, key: bytes) -> list[Word] | None:
-        """The arguments that RESTORE takes for a copy of a key; None when there is no such key."""
-        payload, until = await self.target.ask(place, ["DUMP", key], ["PEXPIRETIME", key])
+    async def _put(self, key: bytes, copy: list[Word] | None) -> None:
+        """Give a key the value of a copy, or none."""
+        words: list[Word] = ["DEL", key] if copy is None else ["RESTORE", key, *copy, "REPLACE"]
+        await self.target.send(Item(encode(words), b"restore", key, 0, safe=True), self.target.shard_of(key))
+
+    def _copy_of(self, replies: list[Reply], way: Route) -> list[Word] | None:
+        """The arguments that RESTORE takes for what `_dump` found; None when there was no such key."""
+        payload, until = replies
         if payload is None:
             return None
         if not isinstance(payload, bytes) or not isinstance(until, int):
-            raise RestartError(f"the key {key[:100]!r} can't be copied: {payload!r}")
+            raise self._failure(payload if isinstance(payload, ReplyError) else until, way)
         return [max(until, 1), payload, "ABSTTL"] if until >= 0 else [0, payload]
 
-    async def _put_back(self, home: int, name: bytes, use: Use, way: Route) -> None:
-        copy = await self._fetch(home, name)
-        place = self.target.shard_of(use.key)
-        words: list[Word] = ["DEL", use.key] if copy is None else ["RESTORE", use.key, *copy, "REPLACE"]
-        self._check(await self.target.ask(place, words), way)
-
-    def _check(self, replies: list[Reply], way: Route) -> None:
-        for reply in replies:
+    def _check(self, replies: list[Reply], place: int, way: Route) -> None:
+        """Look for errors; that of the command, in its place, may be the source's affair."""
+        for number, reply in enumerate(replies):
             if isinstance(reply, ReplyError):
-                raise MoveError(
-                    f"'{self.target.service.name}' can't execute {way.name.decode().upper()} of keys on several "
-                    f"shards: {reply.text}"
-                )
+                if number != place or not way.tolerant:
+                    raise self._failure(reply, way)
+                self.target.refused += 1
+
+    def _failure(self, reply: Reply, way: Route) -> MoveError:
+        name = way.name.decode().upper()
+        return MoveError(f"'{self.target.service.name}' can't execute {name} of keys in several slots: {reply!s}")
+
+
+def _dump(key: bytes) -> list[list[Word]]:
+    return [["DUMP", key], ["PEXPIRETIME", key]]

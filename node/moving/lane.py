@@ -30,7 +30,7 @@ class Item:
     """
 
     __slots__ = (
-        "again", "count", "db", "db_after", "got", "key", "name", "order", "refused", "replies", "request",
+        "again", "count", "db", "db_after", "done", "got", "key", "name", "order", "refused", "replies", "request",
         "safe", "select", "sent", "start", "tolerant", "wanted",
     )  # fmt: skip
 
@@ -52,6 +52,7 @@ class Item:
         self.refused = False
         self.again = False  # it was sent before, and perhaps executed
         self.sent = False
+        self.done = False
 
     def rewind(self) -> None:
         """Make it ready to be sent again."""
@@ -150,11 +151,20 @@ class Lane:
     async def settle(self, items: int = 0, size: int = 0) -> None:
         """Wait until at most so many requests and bytes are due, or there is trouble."""
         while (len(self.due) > items or self.due_bytes > size) and not self.broken and self.failure is None:
-            self._news = trio.Event()
-            with trio.move_on_after(PATIENCE) as scope:
-                await self._news.wait()
-            if scope.cancelled_caught:
-                self._break(f"no reply within {PATIENCE:.0f} s")
+            await self._hear()
+
+    async def until(self, item: Item) -> None:
+        """Wait until this request is answered, or there is trouble."""
+        while not item.done and not item.refused and not self.broken and self.failure is None:
+            await self._hear()
+
+    async def _hear(self) -> None:
+        """Wait until something has come; a node that is silent for long counts as lost."""
+        self._news = trio.Event()
+        with trio.move_on_after(PATIENCE) as scope:
+            await self._news.wait()
+        if scope.cancelled_caught:
+            self._break(f"no reply within {PATIENCE:.0f} s")
 
     async def listen(self, stream: trio.SocketStream) -> None:
         """Take replies until the connection ends."""
@@ -193,6 +203,7 @@ class Lane:
         if item.refused:
             self.refused.append(item)
             return
+        item.done = True
         if self.refused:
             self.mixed = True
 

@@ -213,19 +213,30 @@ class Target:
                 return
             await self._mend()
 
-    async def ask(self, place: int, *requests: list[Word], db: int = 0) -> list[Reply]:
-        """Requests to a lane on which nothing is due, and their replies. RestartError when the connection breaks."""
-        try:
-            return await self._lanes[place].ask(*requests, db=db)
-        except LinkError as error:
-            shard = self._lanes[place].shard
-            raise RestartError(f"the connection to {shard} was lost in the middle: {error}") from error
+    async def ask(self, asked: list[tuple[int, list[list[Word]]]]) -> list[list[Reply]]:
+        """For each lane and its requests, their replies, errors too. They go behind all that was sent to that lane, and
+        again from the first when the connection breaks: so repeating them must be safe.
+        """
+        items: list[tuple[Item, int]] = []
+        for place, requests in asked:
+            item = Item(b"".join(map(encode, requests)), b"", b"", 0, safe=True)
+            item.count = len(requests)
+            item.wanted = item.tolerant = True
+            items.append((item, place))
+            await self.send(item, place)
+        while True:
+            await self.flush()
+            for item, place in items:
+                await self._lanes[place].until(item)
+            if all(item.done for item, _ in items):
+                return [item.replies for item, _ in items]
+            await self._mend()
 
     # --- trouble
     def _judge(self, item: Item, reply: ReplyError) -> MoveError | None:
         """An error that the target answered: what it means for the move."""
         if item.tolerant:
-            self.refused += 1
+            self.refused += not item.wanted
             return None
         if item.again:
             return RestartError(f"{_shown(item)} can't be repeated: {reply.text}")
