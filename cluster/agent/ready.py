@@ -59,13 +59,13 @@ def loading(info: Mapping[str, str]) -> str:
     return f"loading its data: {float(share):.0f} %" + (f", {left} s left" if left and float(share) > 1 else "")
 
 
-async def keys_of(host: str, port: int) -> int:
-    """How many keys a node holds; 0 also of one that does not answer."""
+async def keys_of(host: str, port: int) -> int | None:
+    """How many keys a node holds; None when it does not answer."""
     try:
         async with await open_link(host, port, connect_timeout=PATIENCE, timeout=PATIENCE) as link:
             return count_keys(parse_info(await link.ask("INFO", "keyspace")))
     except LinkError:
-        return 0
+        return None
 
 
 def count_keys(info: Mapping[str, str]) -> int:

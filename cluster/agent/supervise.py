@@ -81,7 +81,7 @@ class ModeChanged:
 
 @dataclass(frozen=True, slots=True)
 class NothingToLose:
-    """No replica of this dead primary holds any key, or none of them can be asked."""
+    """No running replica of this dead primary holds any key."""
 
     name: str
 

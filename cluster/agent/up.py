@@ -249,10 +249,11 @@ class Agent:
         for name in action.replicas:
             process = self._processes[name]
             keys = await keys_of(process.host, process.port)
-            if keys:
+            if keys != 0:
+                what = f"the {keys} keys that {name} has" if keys else f"what {name} has, which does not answer"
                 self._observer.message(
-                    f"{action.name} is not started: it would come back without the {keys} keys that {name} has, and no "
-                    f"sentinel has promoted that; see 'kvorum status' and the sentinels' logs"
+                    f"{action.name} is not started: it could come back without {what}, and no sentinel has promoted "
+                    f"that; see 'kvorum status' and the sentinels' logs"
                 )
                 return
         await self._events_in.send(supervise.NothingToLose(action.name))

@@ -213,7 +213,7 @@ class Backup:
         source = Source(Address(f"redis://{part.host}:{part.port}"), None)
         stream = Stream(source, spool, self.report.note)
         try:
-            with part.temporary.open("wb") as file:
+            with open(part.temporary, "wb", opener=_private) as file:
                 summed = _Sum(file)
 
                 def progress(_done: int, _total: int | None) -> None:
@@ -244,6 +244,7 @@ class Backup:
             done += part.size
             self.report.progress(Event("", bytes=done, total=total, keys=sum(one.keys for one in parts)))
         fsync_folder(self.folder)
+        keys = sum(part.keys for part in parts)
         manifest = backup.Manifest(
             service=self.job.target.name,
             time=self._instant,
@@ -256,14 +257,18 @@ class Backup:
             Event(
                 "done",
                 phase="done",
-                text=f"{self.folder} holds '{manifest.service}' as of {manifest.time}; writes were paused for "
-                f"{manifest.paused_ms} ms",
+                text=f"{self.folder} holds '{manifest.service}' as of {manifest.time}: {keys:,} keys; writes were paused "
+                f"for {manifest.paused_ms} ms",
                 bytes=total,
                 total=total,
-                source_keys=sum(part.keys for part in parts),
+                keys=keys,
                 next=f"bring it back by 'kvorum restore {self.folder} NAME'",
             )
         )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 async def _connect(part: _Part) -> Link:
