@@ -213,7 +213,7 @@ class Backup:
         source = Source(Address(f"redis://{part.host}:{part.port}"), None)
         stream = Stream(source, spool, self.report.note)
         try:
-            with open(part.temporary, "wb", opener=_private) as file:
+            with _private(part.temporary) as file:
                 summed = _Sum(file)
 
                 def progress(_done: int, _total: int | None) -> None:
@@ -257,8 +257,8 @@ class Backup:
             Event(
                 "done",
                 phase="done",
-                text=f"{self.folder} holds '{manifest.service}' as of {manifest.time}: {keys:,} keys; writes were paused "
-                f"for {manifest.paused_ms} ms",
+                text=f"{self.folder} holds '{manifest.service}' as of {manifest.time}: {keys:,} keys; writes were "
+                f"paused for {manifest.paused_ms} ms",
                 bytes=total,
                 total=total,
                 keys=keys,
@@ -267,8 +267,9 @@ class Backup:
         )
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _private(path: Path) -> BinaryIO:
+    """A new file that its owner alone may read."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb")
 
 
 async def _connect(part: _Part) -> Link:
