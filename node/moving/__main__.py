@@ -43,7 +43,7 @@ async def _work(job: Job, files: MovingFiles, report: Reporter) -> None:
 async def _release(job: Job, report: Reporter) -> None:
     """End the import mode that a killed mover left."""
     async with trio.open_nursery() as nursery:
-        missed = await Target(job.target, nursery).import_mode("no")
+        missed = await Target(job.target, nursery).leave_import_mode()
     if missed:
         raise MoveError(f"these nodes do not answer: {', '.join(missed)}")
     report.say(Event("done", text=f"no node of '{job.target.name}' is in import mode any more"))

@@ -147,7 +147,7 @@ class Import:
                 await self._load(target, parts)
             finally:
                 with trio.move_on_after(30, shield=True):
-                    await target.import_mode("no")
+                    await target.leave_import_mode()
                 await target.aclose()
             nursery.cancel_scope.cancel()
 
@@ -171,7 +171,7 @@ class Import:
         await target.drain()
         if expired:
             self.report.note(f"{expired} keys had expired and were left out")
-        for address in await target.import_mode("no"):
+        for address in await target.leave_import_mode():
             self.report.warn(f"the node {address} does not answer: it may still be in import mode (see docs/moving.md)")
         await self._end(target, keys, applier.commands)
 

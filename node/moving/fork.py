@@ -124,7 +124,7 @@ class Fork:
                     await self._copy(target, stream, spool, nursery)
                 finally:
                     with trio.move_on_after(30, shield=True):
-                        await target.import_mode("no")
+                        await target.leave_import_mode()
                     await target.aclose()
                 nursery.cancel_scope.cancel()
         finally:
@@ -340,7 +340,7 @@ class Following:
                 f"the source holds {there} keys and '{name}' {here}; the source goes on, and nothing was cut over. "
                 "Try again with --replace"
             )
-        for address in await target.import_mode("no"):
+        for address in await target.leave_import_mode():
             fork.report.warn(f"the node {address} does not answer: it may still be in import mode (see docs/moving.md)")
         until = "" if self._refusal else f"{self._paused_until:%Y-%m-%d %H:%M:%S} UTC"
         later = f"; the source refuses writes until {until}" if until else ""

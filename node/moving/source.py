@@ -86,10 +86,12 @@ class Source:
             try:
                 return await self._open(user)
             except ReplyError as error:
-                old = error.code in ("WRONGPASS", "ERR") and user is not None
-                if not old or error.code in _RETRY_CODES:
+                if error.code not in ("WRONGPASS", "ERR") or user is None:
                     raise
-                return await self._open(None)  # servers and add-ons from before there were users
+                try:  # servers and add-ons from before there were users
+                    return await self._open(None)
+                except ReplyError:
+                    raise error from None
         except ReplyError as error:
             if error.code in _RETRY_CODES:
                 raise DroppedError(error.text) from error

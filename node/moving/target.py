@@ -20,6 +20,7 @@ from node.moving.lane import WINDOW, WINDOW_ITEMS, Item, Lane
 
 RECOVERY: Final = 120.0  # seconds for a shard to get a primary again
 RETRY: Final = 0.2
+LEAVING: Final = 15.0  # seconds for a node that restarts to answer
 PATIENCE: Final = 5.0
 _OPENING: Final[tuple[list[Word], ...]] = (
     ["CLIENT", "SETNAME", "kvorum-move"],
@@ -63,6 +64,7 @@ class Target:
         self._lanes: list[Lane] = []
         self._owners: list[int] = [0] * SLOTS
         self._slots: tuple[object, ...] = ()
+        self._entering = trio.CancelScope()
         self._order = 0
         self._submitted = 0
 
@@ -82,7 +84,7 @@ class Target:
             if None in owners:
                 raise MoveError(f"some slots of '{self.service.name}' have no owner; see 'kvorum status'")
             self._owners = [names.index(owner.name) for owner in owners if owner is not None]
-        await self.import_mode("yes")
+        await self.enter_import_mode()
         for lane in self._lanes:
             await self._connect_patiently(lane)
         if not self.sharded:
@@ -100,10 +102,27 @@ class Target:
             lane.detach()
         await self._sentinels.aclose()
 
-    async def import_mode(self, mode: str) -> list[str]:
-        """Set the import mode of every node, replicas too since they may be promoted; the nodes that did not answer."""
+    async def enter_import_mode(self) -> None:
+        """Put every node into import mode, replicas too since they may be promoted."""
+        with trio.CancelScope() as self._entering:
+            await self._tell_all("yes", self._addresses())
+
+    async def leave_import_mode(self) -> list[str]:
+        """Take every node out of import mode; those that do not answer for so long that they can't be restarting."""
+        self._entering.cancel()
+        missed = await self._tell_all("no", self._addresses())
+        with trio.move_on_after(LEAVING):
+            while missed:
+                await trio.sleep(RETRY)
+                missed = await self._tell_all("no", missed)
+        return missed
+
+    def _addresses(self) -> list[str]:
+        return sorted({*self.service.nodes, *(f"{node.host}:{node.port}" for node in self._topology.nodes)})
+
+    async def _tell_all(self, mode: str, addresses: list[str]) -> list[str]:
+        """Set the import mode of nodes; those that did not answer."""
         missed: list[str] = []
-        addresses = {*self.service.nodes, *(f"{node.host}:{node.port}" for node in self._topology.nodes)}
 
         async def tell(address: str) -> None:
             try:
@@ -115,7 +134,7 @@ class Target:
                 missed.append(address)
 
         async with trio.open_nursery() as nursery:
-            for address in sorted(addresses):
+            for address in addresses:
                 nursery.start_soon(tell, address)
         return missed
 
@@ -282,7 +301,7 @@ class Target:
         if tuple(shard.slots for shard in self._topology.shards) != self._slots:
             raise RestartError("slots have moved to other shards")
         await self._connect_patiently(lane)
-        self._nursery.start_soon(self.import_mode, "yes")
+        self._nursery.start_soon(self.enter_import_mode)
         for item in left:
             item.rewind()
             lane.put(item)
