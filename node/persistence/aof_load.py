@@ -25,7 +25,7 @@ from node.persistence.aof_files import (
     read_manifest,
 )
 from node.persistence.aofparse import AofError, AofReader, TornError
-from node.persistence.loading import SLICE, LoadError, set_loading
+from node.persistence.loading import SLICE, LoadError, set_loading, shown
 from node.persistence.manifest import Manifest, ManifestError
 from node.rdb.decode import StoreLoader
 from node.rdb.file import END
@@ -164,7 +164,7 @@ def _cut(place: Place, path: Path, applier: AofApplier) -> None:
             os.close(descriptor)
     except OSError as error:
         raise _recipe(place, path, f"its torn end can't be cut off: {error.strerror}") from None
-    log.warning("the append-only file ended inside a command: the end was cut off", path=str(path), kept=good,
+    log.warning("the append-only file ended inside a command: the end was cut off", path=shown(str(path)), kept=good,
                 cut=size - good)  # fmt: skip
 
 

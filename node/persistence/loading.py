@@ -23,8 +23,16 @@ SLICE: Final = 0.005  # seconds of loading before clients are answered
 STEPS_A_LOOK: Final = 16
 
 
+def shown(text: str) -> str:
+    """A text with the names of files, which may be any bytes, as logs can hold it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 class LoadError(Exception):
     """The file can't be loaded; the text tells why and what to do."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(shown(text))
 
 
 def _recipe(path: Path, reason: str) -> LoadError:

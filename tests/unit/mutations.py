@@ -127,3 +127,29 @@ def broken_payload(payload: bytes, rng: Random) -> bytes:
         break_bytes(body, rng)
     whole = bytes(body) + payload[-10:-8]
     return whole + struct.pack("<Q", crc64(whole))
+
+
+def broken_commands(data: bytes, rng: Random) -> bytes:
+    """Requests one after another (an append-only file) with damage to lengths, line ends, order, or anywhere."""
+    lines = data.split(b"\r\n")
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        lines = lines or [b"*"]
+        at = rng.randrange(len(lines))
+        match rng.randrange(8):
+            case 0:
+                lines[at] = rng.choice((b"*0", b"*-1", b"*1000000", b"$-1", b"$0", b"$99999999999", b"$5", b"*3", b""))
+            case 1:
+                lines[at] = lines[at][:-1] + b"%d" % rng.randrange(10)
+            case 2:
+                lines[at], lines[at - 1] = lines[at - 1], lines[at]
+            case 3:
+                del lines[at]
+            case 4:
+                lines.insert(at, rng.choice((b"#TS:1700000000", b"#" * 2000, b"garbage", rng.choice(lines))))
+            case 5:
+                del lines[at:]
+            case _:
+                changed = bytearray(b"\r\n".join(lines) or b"*")
+                break_bytes(changed, rng)
+                lines = bytes(changed).split(b"\r\n")
+    return b"\r\n".join(lines)
