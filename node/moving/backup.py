@@ -70,6 +70,7 @@ class _Part:
     host: str
     port: int
     path: Path
+    stream: Stream
     begun: trio.Event = field(default_factory=trio.Event)
     size: int = 0
     sha256: str = ""
@@ -100,6 +101,7 @@ class Backup:
         """Do it. Raises MoveError."""
         self.report.enter("check", f"backing up '{self.job.target.name}' into {self.folder}")
         self._make_folder()
+        self._spool = Spool(self.folder)
         try:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
@@ -117,6 +119,7 @@ class Backup:
             raise MoveError(f"{error.filename or self.folder} can't be written: {error.strerror}") from error
         finally:
             self._drop()
+            self._spool.close()
             with trio.CancelScope(shield=True):
                 await self._sentinels.aclose()
 
@@ -146,7 +149,9 @@ class Backup:
         for index, shard in enumerate(topology.shards):
             node = topology.node(shard.primary)
             assert node is not None
-            parts.append(_Part(shard, node.host, node.port, self.folder / backup.file_name(index)))
+            source = Source(Address(f"redis://{node.host}:{node.port}"), None)
+            stream = Stream(source, self._spool, self.report.note)
+            parts.append(_Part(shard, node.host, node.port, self.folder / backup.file_name(index), stream))
         return parts
 
     async def _take(self, parts: list[_Part]) -> None:
@@ -157,6 +162,7 @@ class Backup:
                 links.append(await _connect(part))
             for part, link in zip(parts, links, strict=True):
                 await self._until_idle(part, link)
+                await part.stream.prepare()
             async with trio.open_nursery() as nursery:
                 await self._begin(parts, links, nursery)
                 await self._check(parts)
@@ -166,6 +172,8 @@ class Backup:
             with trio.CancelScope(shield=True):
                 for link in links:
                     await link.aclose()
+                for part in parts:
+                    await part.stream.aclose()
 
     async def _begin(self, parts: list[_Part], links: list[Link], nursery: trio.Nursery) -> None:
         paused_at = trio.current_time()
@@ -209,26 +217,20 @@ class Backup:
 
     # --- the files
     async def _fetch(self, part: _Part) -> None:
-        spool = Spool(self.folder)
-        source = Source(Address(f"redis://{part.host}:{part.port}"), None)
-        stream = Stream(source, spool, self.report.note)
-        try:
-            with _private(part.temporary) as file:
-                summed = _Sum(file)
+        with _private(part.temporary) as file:
+            summed = _Sum(file)
 
-                def progress(_done: int, _total: int | None) -> None:
-                    part.begun.set()
-                    part.size = summed.size
-                    self._progress()
+            def progress(_done: int, _total: int | None) -> None:
+                part.begun.set()
+                part.size = summed.size
+                self._progress()
 
-                await stream.synchronize(progress, cast("BinaryIO", summed))
-                file.flush()
-                await trio.to_thread.run_sync(os.fsync, file.fileno())
-            part.size, part.sha256 = summed.size, summed.sha256.hexdigest()
-            part.replid, part.offset = stream.id.decode(), stream.base
-        finally:
-            await stream.aclose()
-            spool.close()
+            await part.stream.synchronize(progress, cast("BinaryIO", summed))
+            await part.stream.aclose()
+            file.flush()
+            await trio.to_thread.run_sync(os.fsync, file.fileno())
+        part.size, part.sha256 = summed.size, summed.sha256.hexdigest()
+        part.replid, part.offset = part.stream.id.decode(), part.stream.base
 
     def _progress(self) -> None:
         self.report.progress(Event("", bytes=sum(part.size for part in self._parts)))

@@ -137,6 +137,7 @@ class Stream:
         self._stream: trio.abc.Stream | None = None
         self._buffer = bytearray()
         self._ack_now = trio.Event()
+        self._prepared = False
 
     @property
     def received(self) -> int:
@@ -174,12 +175,19 @@ class Stream:
             raise DroppedError(f"the source closed the connection at {words[0]!s}") from error
         return await self._line()
 
+    async def prepare(self) -> None:
+        """Connect, so that `synchronize` has nothing left to do but to ask. Raises as that."""
+        await self._connect()
+        self._prepared = True
+
     async def synchronize(self, progress: Callable[[int, int | None], None], file: BinaryIO) -> None:
         """Begin anew: write the snapshot into `file`; the first `progress` comes as soon as the source has begun it.
 
         Raises SourceError and DroppedError.
         """
-        await self._connect()
+        if not self._prepared:
+            await self._connect()
+        self._prepared = False
         answer = await self._command("PSYNC", "?", "-1")
         words = answer.split()
         if words[:1] == ["+FULLRESYNC"] and len(words) >= 3 and words[2].isdigit():
