@@ -318,10 +318,12 @@ async def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
     with trio.fail_after(20):
         while log.stat().st_size == 0:  # noqa: ASYNC110 - a file tells nobody
             await trio.sleep(0.01)
-        stubborn = await up_module.stop_all([child], 0.1)
+        sizes = iter([0, 5, 9, 9, 12])  # a file that grows is worth waiting for, until it grows no more
+        stubborn = await up_module.stop_all([child], 0.1, lambda _: next(sizes))
     child.close()
 
     assert stubborn == ["deaf"]
+    assert next(sizes) == 12
     assert child.exit_status == -signal.SIGKILL
 
 
