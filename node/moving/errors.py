@@ -36,12 +36,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 async def unwrapped(work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do something that has nurseries inside; of the MoveErrors in a group the gravest is raised alone."""
+    """Do something that has nurseries inside; of the MoveErrors and OSErrors in a group the gravest is raised alone."""
     try:
         return await work(*args, **kwargs)
     except BaseExceptionGroup as group:
         leaves = list(_leaves(group))
-        moves = [leaf for leaf in leaves if isinstance(leaf, MoveError)]
+        moves = [leaf for leaf in leaves if isinstance(leaf, MoveError | OSError)]
         if len(moves) < len(leaves):
             raise
         moves.sort(key=lambda leaf: isinstance(leaf, RestartError | DroppedError))
