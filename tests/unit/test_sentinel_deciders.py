@@ -256,8 +256,8 @@ def test_the_best_replica() -> None:
         lambda s: with_node(s, replace(s.nodes[C], down_since=NOW)),
         lambda s: set_info(with_node(s, replace(s.nodes[C], linked="x" * 40)), C, replids=("y" * 40,)),
     ],
-    ids=["empty", "other primary", "no replica", "link long down", "never linked", "disconnected", "gone", "silent",
-         "old INFO", "down", "foreign history"],
+    ids=["empty", "other primary", "loading", "no replica", "link long down", "never linked", "disconnected", "gone",
+         "silent", "old INFO", "down", "foreign history"],
 )  # fmt: skip
 def test_who_may_not_be_promoted(spoil) -> None:
     """Each of these alone keeps the replica with the most data from being chosen."""
