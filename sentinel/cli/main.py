@@ -236,13 +236,14 @@ def persistence(service: str, mode: str | None, home: Home) -> None:
 
 @main.command("check")
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
-@click.option("--fix", is_flag=True, help="Cut a torn end off an append-only file.")
+@click.option("--fix", is_flag=True, help="Cut a torn end off an append-only file, and keep it beside the file.")
 @json_option
 def check_file(file: Path, as_json: bool, fix: bool) -> None:
     """Tell what an RDB or append-only file holds, and where it breaks.
 
     FILE may come from Kvorum, Redis or Valkey; of append-only files it is the manifest, its folder, or one of the
-    files. Exit status 0 when it is sound, 1 when it is broken.
+    files; or it is the data folder of a server, with all that is in it. Exit status 0 when it is sound, 1 when it is
+    broken.
     """
     sys.exit(check.run(file, as_json, fix))
 
