@@ -157,7 +157,7 @@ def replaced(house: House, folder: Path, copy: redis.Redis) -> None:
     """A target that is not empty is left as it is; --replace replaces."""
     count = copy.dbsize()
     copy.set("own", 1)
-    assert "'copy' is not empty" in restored(house, folder).stdout
+    assert "'copy' is not empty" in restored(house, folder).stderr
     done = restored(house, folder, "--replace", "--confirm", "copy")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (copy.dbsize(), copy.exists("own")) == (count, 0)
