@@ -52,18 +52,19 @@ async def _release(job: Job, report: Reporter) -> None:
 async def _main(job: Job, files: MovingFiles, report: Reporter) -> int:
     """Work until it is done, or a signal comes."""
     stopped = False
-    async with trio.open_nursery() as nursery:
+    # The receiver outlives the work: a second signal must not disturb what is put in order after the first.
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
 
-        async def listen() -> None:
-            nonlocal stopped
-            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async def listen() -> None:
+                nonlocal stopped
                 async for _ in signals:
                     stopped = True
                     nursery.cancel_scope.cancel()
 
-        nursery.start_soon(listen)
-        await unwrapped(_work, job, files, report)
-        nursery.cancel_scope.cancel()
+            nursery.start_soon(listen)
+            await unwrapped(_work, job, files, report)
+            nursery.cancel_scope.cancel()
     if not stopped:
         return DONE
     report.say(Event("stopped", phase=report.phase, text="stopped; what was written to the target so far stays there"))
@@ -83,8 +84,11 @@ def main() -> int:
                         f"a backup of '{job.target.name}' is being taken already")  # fmt: skip
         os.write(sys.stdout.fileno(), msgspec.json.encode(refusal) + b"\n")
         return FAILED
+    files.progress.unlink(missing_ok=True)
     try:
         return trio.run(unwrapped, _main, job, files, report)
+    except KeyboardInterrupt:
+        return STOPPED
     except MoveError as error:
         report.say(Event("error", phase=report.phase, text=str(error)))
     except OSError as error:

@@ -18,7 +18,7 @@ import trio
 from cluster.moving import Event, Job
 from node.moving.apply import Applier
 from node.moving.errors import MoveError, RestartError, UnsupportedError, unwrapped
-from node.moving.fork import check_empty
+from node.moving.fork import check_empty, empty
 from node.moving.rdbload import RdbLoad
 from node.moving.report import Reporter
 from node.moving.target import Target
@@ -143,7 +143,7 @@ class Import:
             try:
                 await target.open()
                 target.check_database(most, self.job.source)
-                await check_empty(target, clear, self.report)
+                await (empty(target, self.report) if clear else check_empty(target))
                 await self._load(target, parts)
             finally:
                 with trio.move_on_after(30, shield=True):

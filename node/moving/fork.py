@@ -47,6 +47,7 @@ class Fork:
         self.source = Source(address, tls_context(address, job.ca, insecure=job.insecure))
         self.steering = Steering(self.source)
         self.paused = False
+        self.loaded = False  # what the target holds came from here
 
     async def run(self) -> None:
         """Do it. Raises MoveError."""
@@ -74,7 +75,7 @@ class Fork:
                     raise
                 await self._resume_source()
                 self.report.say(Event("restart", phase=self.report.phase, text=f"{error}: everything is copied again"))
-                clear = True
+                clear = clear or self.loaded
                 await trio.sleep(PAUSE_BETWEEN)
 
     # --- before
@@ -99,9 +100,11 @@ class Fork:
                     "would leave the others behind. Take an RDB file of each shard and import one after the other"
                 )
 
-    async def _check_room(self, target: Target) -> None:
+    async def _check_fit(self, target: Target) -> None:
         """Refuse before anything is copied what the target can't have; warn of what it may not."""
         info = parse_info(await self.steering.call("INFO"))
+        if info.get("run_id") in await target.run_ids():
+            raise MoveError(f"{self.source.address} is a node of '{self.job.target.name}' itself")
         for db in keyspace(info):
             target.check_database(db, "the source")
         limit, policy = await target.memory()
@@ -118,10 +121,11 @@ class Fork:
                 target = Target(self.job.target, nursery)
                 try:
                     await target.open()
-                    await check_empty(target, clear, self.report)
+                    if not clear:
+                        await check_empty(target)
                     if first:
-                        await self._check_room(target)
-                    await self._copy(target, stream, spool, nursery)
+                        await self._check_fit(target)
+                    await self._copy(target, stream, spool, nursery, clear)
                 finally:
                     with trio.move_on_after(30, shield=True):
                         await target.leave_import_mode()
@@ -131,7 +135,7 @@ class Fork:
             await stream.aclose()
             spool.close()
 
-    async def _copy(self, target: Target, stream: Stream, spool: Spool, nursery: trio.Nursery) -> None:
+    async def _copy(self, target: Target, stream: Stream, spool: Spool, nursery: trio.Nursery, clear: bool) -> None:
         """Snapshot, stream and cut-over."""
         with tempfile.TemporaryFile(dir=self.files.folder) as file:
             snapshot = cast("BinaryIO", file)
@@ -142,6 +146,9 @@ class Fork:
             snapshot.seek(0)
             following = Following(self, target, stream, spool)
             nursery.start_soon(stream.run)
+            # Not before the snapshot is here: a source that refuses must not cost the target its data.
+            await (empty(target, self.report) if clear else check_empty(target))
+            self.loaded = True
             self.report.enter("load", "loading the snapshot")
             load = RdbLoad(target, "the source's snapshot", 0)
             total = await self.keys()
@@ -359,15 +366,19 @@ class Following:
         fork.paused = False  # it ends by itself: who is not pointed elsewhere by then writes to the source again
 
 
-async def check_empty(target: Target, clear: bool, report: Reporter) -> None:
-    """Empty the target, or refuse one that holds anything."""
+async def check_empty(target: Target) -> None:
+    """Refuse a target that holds anything."""
     count = sum((await target.keys()).values())
-    if clear:
-        if count:
-            report.note(f"'{target.service.name}' is emptied ({count} keys)")
-        await target.clear()
-    elif count or await target.has_functions():
+    if count or await target.has_functions():
         what = f"{count} keys" if count else "functions"
         raise MoveError(
             f"'{target.service.name}' is not empty ({what}). Nothing was changed; --replace empties it first"
         )
+
+
+async def empty(target: Target, report: Reporter) -> None:
+    """Remove all that the target holds."""
+    count = sum((await target.keys()).values())
+    if count:
+        report.note(f"'{target.service.name}' is emptied ({count} keys)")
+    await target.clear()

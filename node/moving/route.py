@@ -26,6 +26,7 @@ SAFE: Final = frozenset(
 _IGNORED: Final = frozenset([b"ping", b"replconf", b"asking", b"readonly", b"wait"])
 _SCRIPTS: Final = frozenset([b"eval", b"evalsha", b"fcall"])
 _CHANNELS: Final = frozenset([b"publish", b"spublish"])
+_SENTINELS: Final = b"__sentinel__:hello"  # the source's sentinels among themselves: nothing for those of the target
 
 
 class Way(Enum):
@@ -72,6 +73,8 @@ def route(args: list[bytes], *, sharded: bool) -> Route:
     tolerant = name in _SCRIPTS
     safe = name in SAFE and _is_plain(name, args)
     if name in _CHANNELS:
+        if args[1] == _SENTINELS:
+            return Route(Way.DROP, name)
         return Route(Way.ONE, name, int(key_slot(args[1])), safe=True)
     uses = _uses(args)
     if not sharded:

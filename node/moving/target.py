@@ -6,6 +6,7 @@ that is safe; when nobody can know whether it was executed, RestartError says so
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 import trio
@@ -309,6 +310,20 @@ class Target:
                 await lane.flush()
 
     # --- what it holds
+    async def run_ids(self) -> set[str]:
+        """The run IDs of all nodes that answer."""
+        found: set[str] = set()
+
+        async def ask(address: str) -> None:
+            with contextlib.suppress(LinkError):
+                async with await open_link(*_address(address), connect_timeout=PATIENCE, timeout=PATIENCE) as link:
+                    found.add(parse_info(await link.ask("INFO", "server")).get("run_id", ""))
+
+        async with trio.open_nursery() as nursery:
+            for address in self._addresses():
+                nursery.start_soon(ask, address)
+        return found - {""}
+
     async def keys(self) -> dict[int, int]:
         """Keys by database."""
         total: dict[int, int] = {}

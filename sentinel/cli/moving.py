@@ -63,6 +63,7 @@ def run(job: Job, as_json: bool, console: Console) -> int:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,  # Ctrl-C comes to us, and reaches it once
     )
     assert mover.stdin is not None
     assert mover.stdout is not None
@@ -165,7 +166,8 @@ class Screen:
             self._done(event)
         elif event.event in ("warning", "error", "restart", "stopped"):
             colour = {"error": "bold red", "stopped": "yellow"}.get(event.event, "yellow")
-            self._console.print(Text.assemble((f"{event.event}: ", colour), event.text), soft_wrap=True)
+            console = Console(stderr=True) if event.event == "error" else self._console
+            console.print(Text.assemble((f"{event.event}: ", colour), event.text), soft_wrap=True)
         elif event.text:
             show.plain(self._console, event.text)
 

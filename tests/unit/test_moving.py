@@ -43,6 +43,7 @@ def words(line: str) -> list[bytes]:
         ("SCRIPT LOAD x", Way.EVERY),
         ("PUBLISH channel x", Way.ONE),
         ("SPUBLISH channel x", Way.ONE),
+        ("PUBLISH __sentinel__:hello x", Way.DROP),
         ("PING", Way.DROP),
         ("REPLCONF GETACK *", Way.DROP),
     ],
