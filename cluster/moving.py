@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+FOLDER: Final = "moving"  # in the data directory
 MAX_JOB: Final = 1 << 20
+_TRIES: Final = 5
+_TRY_AGAIN: Final = 0.02
 PHASES: Final = ("connect", "check", "snapshot", "load", "follow", "cut-over", "done")
 
 
@@ -84,26 +88,42 @@ class MovingFiles:
         """Make the folder. Raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def acquire(self) -> int | None:
-        """Take the lock; the descriptor to keep open, or None when another mover has it. Raises OSError."""
+    def acquire(self, what: str) -> int | None:
+        """Take the lock for a job; the descriptor to keep open, or None when another mover has it. Raises OSError."""
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(_TRY_AGAIN)  # somebody may be looking whether it is held
+                continue
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, what.encode(), 0)
+            return descriptor
+        os.close(descriptor)
+        return None
 
     def busy(self) -> bool:
         """Whether a mover is at work."""
         try:
-            descriptor = self.acquire()
+            descriptor = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return False
-        if descriptor is None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
             return True
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
         return False
+
+    def activity(self) -> str:
+        """What is going on: `fork in progress: load`, or nothing."""
+        if not self.busy():
+            return ""
+        what = self.lock.read_text("utf-8") or "move"
+        event = self.last()
+        return f"{what} in progress: {event.phase}" if event is not None and event.phase else f"{what} in progress"
 
     def ask(self) -> None:
         """Ask the mover to cut over. Raises OSError."""

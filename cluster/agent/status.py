@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from cluster.agent.ready import count_keys, loading, parse_info
 from cluster.agent.report import Running, RunningProcess, RunningService
 from cluster.agent.sentinels import Sentinels
 from cluster.link import Link, LinkError, LinkRefused, open_link
+from cluster.moving import FOLDER, MovingFiles
 from cluster.persistence import MODES
 from cluster.topology import Shard, Topology
 
@@ -77,6 +79,7 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     proxy: str
     shards: tuple[ShardStatus, ...]
     persistence: str = ""
+    preparing: str = ""  # data are moving in: `fork in progress: load`
 
 
 class SentinelStatus(msgspec.Struct, frozen=True):
@@ -127,7 +130,13 @@ async def gather(running: Running) -> Status:
         for service in running.services:
             nursery.start_soon(learn, service.name)
     names = {process.node: process for process in running.processes if process.node}
-    services = tuple(_service(one, topologies[one.name], names, alive, infos) for one in running.services)
+    services = tuple(
+        msgspec.structs.replace(
+            _service(one, topologies[one.name], names, alive, infos),
+            preparing=MovingFiles(Path(running.home) / FOLDER, one.name).activity(),
+        )
+        for one in running.services
+    )
     sentinels = tuple(
         SentinelStatus(p.name, f"{p.host}:{p.port}", alive[p.name]) for p in running.processes if p.kind == "sentinel"
     )

@@ -78,7 +78,7 @@ def main() -> int:
     files = MovingFiles(Path(job.folder), f"{job.target.name}.backup" if job.what == "backup" else job.target.name)
     files.create()
     report = Reporter(files, time.monotonic)
-    lock = files.acquire()
+    lock = files.acquire(job.what)
     if lock is None:
         refusal = Event("error", text=f"data is moving into '{job.target.name}' already" if job.what != "backup" else
                         f"a backup of '{job.target.name}' is being taken already")  # fmt: skip

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from cluster.agent.home import Home
 from cluster.agent.report import Running, RunningService
-from cluster.moving import FINAL, Event, Job, MovingFiles, TargetService
+from cluster.moving import FINAL, FOLDER, Event, Job, MovingFiles, TargetService
 from sentinel.cli import show
 
 _ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -35,7 +35,7 @@ class MovingError(Exception):
 
 def folder(home: Home) -> Path:
     """Where movers keep their files."""
-    return home.folder / "moving"
+    return home.folder / FOLDER
 
 
 def find(running: Running, name: str) -> RunningService:

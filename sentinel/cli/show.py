@@ -120,6 +120,8 @@ def _service(console: Console, service: ServiceStatus, secrets: bool) -> None:
     title = Text.assemble((service.name, "bold"), "  ", coloured(service.state), (f"  {service.plan}", "dim"))
     title.append(f", {service.policy}", "dim")
     console.print(title)
+    if service.preparing:
+        plain(console, f"status   Preparing ({service.preparing})")
     plain(console, f"internal {service.internal_url}")
     external = service.external_url if secrets else None
     plain(console, f"external {external or masked(service.external_url)}")

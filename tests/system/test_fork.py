@@ -321,6 +321,9 @@ def test_stopped(house: House, source: Callable[..., Server], fork: Callable[...
     other = fork(f"redis://127.0.0.1:{server.port}", "many")
     assert other.end() == 1
     assert other.texts("error") == ["data is moving into 'many' already"]
+    assert {one["name"]: one["preparing"] for one in house.status()["services"]} == {
+        "many": "fork in progress: follow", "one": "",
+    }  # fmt: skip
     mover.process.send_signal(signal.SIGINT)
     assert mover.end() == 130
     assert import_modes(house) == {"no"}
