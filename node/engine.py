@@ -254,7 +254,8 @@ class Engine:
     def replace_with_nothing(self) -> None:
         """Propagate nothing for the running command."""
         self.replaced = True
-        self.effects = []
+        if len(self.effects) > 0:
+            self.effects = []
 
     def store_of(self, dbid: i64) -> Store:
         """The store of a database."""
