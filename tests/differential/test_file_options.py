@@ -245,3 +245,14 @@ def test_a_placed_folder_becomes_what_valkey_makes_of_it(
         arrange(place, tmp_path / "source", tmp_path / kind)
         results.append(became(kind, tmp_path / kind, started, PLACES[place]))
     assert results[0] == results[1]
+
+
+def test_a_set_that_is_not_loaded_is_told(started: Callable[..., Server], tmp_path: Path) -> None:
+    """With appendonly no the log says that there is one; the files stay as they are."""
+    made(tmp_path / "source", started)
+    before = sizes(tmp_path / "source" / "appendonlydir")
+    server = started("node", tmp_path / "source", "--appendonly", "no")
+    assert server.client().keys() == [b"saved"]
+    server.stop()
+    assert "which is not loaded, for appendonly is no" in server.log.read_text()
+    assert sizes(tmp_path / "source" / "appendonlydir") == before
