@@ -89,7 +89,7 @@ class Rig:
         """Have it save and end, and start it again at the same port, with its files."""
         with member.client() as client:
             client.shutdown(save=True)
-        member.server.process.wait(10)
+        member.server.process.wait(60)
         folder = member.server.log.parent
         member.server = self._launch(member.kind, member.port, folder, (*member.directives, *directives))
 
