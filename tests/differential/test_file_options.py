@@ -161,6 +161,7 @@ def test_messages_reach_replicas_and_not_the_file(started: Callable[..., Server]
     expected = [b"alone", b"in a transaction", b"after a write", b"from a script"]
     assert [message["data"] for message in told if message] == expected
     assert theirs.mget("first", "second", "third", "fourth") == [b"1", b"2", b"3", b"4"]
+    assert ours.execute_command("WAITAOF", 1, 0, 10_000)[0] == 1
     lines = commands(tmp_path / "primary" / "appendonlydir" / f"{AOF}.1.incr.aof")
     assert [line for line in lines if line.lower().startswith("set")] == [
         "SET first 1", "SET second 2", "SET third 3", "set fourth 4"
