@@ -129,7 +129,12 @@ def agree(primary: Member, replica: Member) -> None:
     """Once the replica has everything: equal contents, equal offsets, an equal ID."""
     one, two = primary.client(), replica.client()
     until(lambda: not any(one.execute_command("EVAL", SHORT_KEYS, 0, db) for db in (0, 1, 2)), "the short keys expire")
-    until(lambda: in_sync(one, two) and same_size(one, two), "the replica has it all")
+    try:
+        until(lambda: in_sync(one, two) and same_size(one, two), "the replica has it all")
+    except AssertionError as error:
+        keys = [set(client.keys()) for client in (one, two)]
+        seen = [{**client.info("replication"), **client.info("keyspace")} for client in (one, two)]
+        raise AssertionError(f"{error}: {seen}, keys of one alone: {sorted(keys[0] ^ keys[1])}") from None
     wrong = differences(primary.port, replica.port, REDIS not in (primary.kind, replica.kind))
     assert not wrong, wrong
 
