@@ -53,13 +53,11 @@ class _Options:
 
     flags: i64
     time: bytes
-    time_at: i64  # where the time stands among the arguments
     compare: bytes
 
     def __init__(self, args: list[bytes], start: i64, allowed: i64) -> None:
         self.flags = 0
         self.time = b""
-        self.time_at = 0
         self.compare = b""
         i: i64 = start
         while i < len(args):
@@ -75,8 +73,13 @@ class _Options:
                     self.compare = args[i]
                 else:
                     self.time = args[i]
-                    self.time_at = i
             i += 1
+
+    def condition(self) -> list[bytes]:
+        """NX or XX, if given."""
+        if self.flags & _NX:
+            return [b"NX"]
+        return [b"XX"] if self.flags & _XX else []
 
     def until(self, e: Engine, name: bytes) -> i64:
         """The expiry in Unix ms, 0 when none is asked for."""
@@ -287,8 +290,8 @@ def msetex(e: Engine, s: Session, args: list[bytes]) -> None:
         _set_one(e, s, args[i], args[i + 1], until, (options.flags & _KEEPTTL) != 0)
         i += 2
     if until != 0 and e.journal.active:
-        at = options.time_at
-        e.replace_with([*args[: at - 1], b"PXAT", b"%d" % until, *args[at + 1 :]])
+        # Not the options as given: a time may be given twice, and a replica refuses the one that was not looked at.
+        e.replace_with([*args[:stop], *options.condition(), b"PXAT", b"%d" % until])
     s.reply.integer(1)
 
 

@@ -33,12 +33,15 @@ DATABASES = (0, 1)
 
 
 def working(payload: bytes) -> bytes:
-    """The payload of a stream without times and without consumers that have nothing pending: a replica is not told of
-    consumers that came to be by a claim of nothing, as in Valkey.
+    """The payload of a stream without times, without counts of deliveries and without consumers that have nothing
+    pending: as in Valkey, a replica is told neither when a consumer reads again what it has pending, nor of consumers
+    that came to be by a claim of nothing.
     """
     value = restore(payload)
     assert isinstance(value, Stream)
     for group in value.groups.values():
+        for pending in group.pending.values():
+            pending.deliveries = 0
         for name in [name for name, consumer in group.consumers.items() if consumer.pending.count == 0]:
             del group.consumers[name]
     return timeless(dump(value))
@@ -112,3 +115,22 @@ def test_generated_commands_reach_replicas(
             wrong = differences(ours, replica)
             assert wrong == [], f"round {number}, replica {replicas.index(replica)}:\n{about(sequence, wrong)}"
     link.close()
+
+
+def test_times_given_twice_reach_replicas(
+    node_process: Callable[..., Server], oracle_process: Callable[..., Server]
+) -> None:
+    """The last one counts; one that a replica would refuse is not passed on (Valkey's own replicas lack such keys)."""
+    ours, replicas = node_process(), [node_process(), oracle_process()]
+    primary = ours.client()
+    for replica in replicas:
+        replica.client().replicaof("127.0.0.1", ours.port)
+        until(partial(in_sync, primary, replica.client()), "the full sync")
+    assert primary.execute_command("MSETEX", 1, "a", "1", "EX", "-1", "EX", "100") == 1
+    assert primary.execute_command("MSETEX", 2, "a", "2", "b", "2", "XX", "EX", "10") == 0
+    assert primary.execute_command("MSETEX", 2, "c", "3", "d", "3", "PX", "9", "NX", "PX", "99999") == 1
+    assert primary.execute_command("SET", "e", "4", "EX", "-1", "EX", "100")
+    for replica in replicas:
+        until(partial(in_sync, primary, replica.client()), "the stream")
+        assert differences(ours, replica) == []
+        assert replica.client().mget("a", "c", "d", "e") == [b"1", b"3", b"3", b"4"]
