@@ -168,7 +168,7 @@ class Import:
                     expired += load.expired
                 await self._apply(applier, file, offset, part, before)
             before += part.size
-        await target.drain()
+        await target.confirm()
         if expired:
             self.report.note(f"{expired} keys had expired and were left out")
         for address in await target.leave_import_mode():

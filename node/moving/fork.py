@@ -20,11 +20,12 @@ from cluster.resp.errors import ProtocolError
 from cluster.resp.requests import RequestDecoder
 from node.moving.apply import Applier
 from node.moving.errors import DroppedError, MoveError, RestartError, UnsupportedError, unwrapped
+from node.moving.lane import parse_info
 from node.moving.rdbload import RdbLoad
 from node.moving.report import Reporter
 from node.moving.source import Address, Source, Steering, Stream, tls_context
 from node.moving.spool import Spool
-from node.moving.target import Target, keyspace, parse_info
+from node.moving.target import Target, keyspace
 
 ATTEMPTS: Final = 10
 FRUITLESS: Final = 3  # attempts in a row that gave no snapshot
@@ -334,6 +335,7 @@ class Following:
     async def _end(self) -> None:
         """Count, and report."""
         fork, target = self.fork, self.target
+        await target.confirm()
         here = sum((await target.keys()).values())
         there = await fork.keys()
         evicted = await target.evicted() - target.evicted_before

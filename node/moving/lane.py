@@ -1,9 +1,15 @@
-"""One primary of the target: requests out in order, replies in, and which of them are still due."""
+"""One primary of the target: requests out in order, replies in, and which of them are still due.
+
+An answer alone proves nothing over a failover: a primary that is about to be replaced answers writes that its successor
+never gets. So behind whatever is sent the lane asks for the place of its node's stream, its mark: when another node
+leads, its history tells whether it has everything up to there.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import hiredis
@@ -18,8 +24,44 @@ WINDOW: Final = 4 << 20  # bytes of requests whose replies are due
 WINDOW_ITEMS: Final = 2000
 PATIENCE: Final = 60.0  # seconds without any reply that is due
 
+_ANYWHERE: Final = frozenset([b"publish", b"spublish"])  # executed by replicas too, and nothing is kept of them
+_MARK: Final = encode(["INFO", "replication"])
+
 NOT_NOW: Final = frozenset(["MOVED", "READONLY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "TRYAGAIN", "BUSY", "ASK"])
 """Codes of replies to commands that were not executed and may be sent again, perhaps to another node."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in a primary's stream, and the history before it: `previous` up to `end`, exclusive."""
+
+    id: str
+    offset: int
+    previous: str
+    end: int
+
+    def follows(self, earlier: Mark) -> bool:
+        """Whether the node that told this has everything that was written up to an earlier mark, of whatever node."""
+        if self.id == earlier.id:
+            return self.offset >= earlier.offset
+        return self.previous == earlier.id and earlier.offset < self.end
+
+
+def parse_info(text: Reply) -> dict[str, str]:
+    """The fields of an INFO reply; empty for an error."""
+    if not isinstance(text, bytes):
+        return {}
+    lines = [line.partition(":") for line in text.decode("utf-8", "replace").splitlines() if ":" in line]
+    return {name: value for name, _, value in lines}
+
+
+def read_mark(reply: Reply) -> Mark | None:
+    """The mark in a reply to INFO replication, None when the node is no primary."""
+    info = parse_info(reply)
+    if info.get("role") != "master":
+        return None
+    offset, end = int(info["master_repl_offset"]), int(info["second_repl_offset"])
+    return Mark(info["master_replid"], offset, info["master_replid2"], end)
 
 
 class Item:
@@ -30,8 +72,8 @@ class Item:
     """
 
     __slots__ = (
-        "again", "count", "db", "db_after", "done", "got", "key", "name", "order", "refused", "replies", "request",
-        "safe", "select", "sent", "start", "tolerant", "wanted",
+        "again", "count", "db", "db_after", "done", "got", "key", "mark", "name", "order", "refused", "replies",
+        "request", "safe", "select", "sent", "start", "tolerant", "wanted",
     )  # fmt: skip
 
     def __init__(self, request: bytes, name: bytes, key: bytes, db: int, *, safe: bool) -> None:
@@ -53,6 +95,7 @@ class Item:
         self.again = False  # it was sent before, and perhaps executed
         self.sent = False
         self.done = False
+        self.mark = False  # it asks for the lane's mark
 
     def rewind(self) -> None:
         """Make it ready to be sent again."""
@@ -61,6 +104,7 @@ class Item:
         self.refused = False
         self.select = False
         self.sent = False
+        self.done = False
 
 
 class Lane:
@@ -68,9 +112,12 @@ class Lane:
 
     def __init__(self, shard: str, failed: Callable[[Item, ReplyError], MoveError | None]) -> None:
         self.shard = shard
+        self.node = ""
         self.due: deque[Item] = deque()
         self.due_bytes = 0
         self.refused: list[Item] = []
+        self.mark: Mark | None = None  # up to which everything is answered
+        self.unmarked: list[Item] = []  # answered since
         self.mixed = False  # something was executed behind a request that was refused
         self.failure: MoveError | None = None
         self.broken = ""
@@ -88,9 +135,10 @@ class Lane:
         """Whether something has to be mended before anything else is sent."""
         return bool(self.broken or self.refused or self.failure)
 
-    def attach(self, stream: trio.SocketStream) -> None:
-        """Use this connection, which is in database 0, from now on."""
+    def attach(self, stream: trio.SocketStream, node: str) -> None:
+        """Use this connection to a node (its ID), which is in database 0, from now on."""
         self._stream = stream
+        self.node = node
         self._reader = hiredis.Reader(replyError=ReplyError, notEnoughData=NEED_DATA)
         self._db = 0
         self.broken = ""
@@ -101,7 +149,7 @@ class Lane:
 
     def detach(self) -> list[Item]:
         """Close the connection; gives what is due or was refused, in order."""
-        left = sorted([*self.due, *self.refused], key=lambda item: item.order)
+        left = sorted((i for i in (*self.due, *self.refused) if not i.mark), key=lambda item: item.order)
         self.due.clear()
         self.due_bytes = 0
         self.refused.clear()
@@ -135,6 +183,7 @@ class Lane:
         """Send what is queued; a connection that breaks is noted in `broken`."""
         if not self._out or self.broken or self._stream is None:
             return
+        self._put_mark()
         data = b"".join(self._out)
         for item in self._unsent:
             item.sent = True
@@ -146,6 +195,12 @@ class Lane:
                 await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, OSError) as error:
             self._break(str(error) or type(error).__name__)
+
+    def _put_mark(self) -> None:
+        mark = Item(_MARK, b"", b"", self._db, safe=True)
+        mark.mark = True
+        mark.start = self._unsent[-1].start
+        self.put(mark)
 
     # --- waiting
     async def settle(self, items: int = 0, size: int = 0) -> None:
@@ -180,6 +235,10 @@ class Lane:
         if stream is self._stream:
             self._break(reason)
 
+    def give_up(self, reason: str) -> None:
+        """Use this connection no more."""
+        self._break(reason)
+
     def _break(self, reason: str) -> None:
         self.broken = self.broken or reason or "broken"
         self._news.set()
@@ -189,6 +248,11 @@ class Lane:
             self._break("a reply to nothing")
             return
         item = self.due[0]
+        if item.mark:
+            self.due.popleft()
+            self.due_bytes -= len(item.request)
+            self._take_mark(reply)
+            return
         self._judge(item, reply)
         if item.wanted and not item.select:
             item.replies.append(reply)
@@ -204,8 +268,18 @@ class Lane:
             self.refused.append(item)
             return
         item.done = True
-        if self.refused:
+        if not item.wanted:  # those may be repeated as they are, and change nothing that lasts
+            self.unmarked.append(item)
+        if self.refused and item.name not in _ANYWHERE:
             self.mixed = True
+
+    def _take_mark(self, reply: Reply) -> None:
+        mark = read_mark(reply)
+        if mark is None:
+            self._break("the node is no primary any more")
+            return
+        self.mark = mark
+        self.unmarked.clear()
 
     def _judge(self, item: Item, reply: Reply) -> None:
         """Look for errors, those within the reply of EXEC too."""

@@ -17,7 +17,7 @@ from cluster.moving import TargetService
 from cluster.slots import SLOTS, key_slot
 from cluster.topology import Topology, slot_owners
 from node.moving.errors import MoveError, RestartError, UnsupportedError
-from node.moving.lane import WINDOW, WINDOW_ITEMS, Item, Lane
+from node.moving.lane import WINDOW, WINDOW_ITEMS, Item, Lane, Mark, parse_info
 
 RECOVERY: Final = 120.0  # seconds for a shard to get a primary again
 RETRY: Final = 0.2
@@ -30,14 +30,6 @@ _OPENING: Final[tuple[list[Word], ...]] = (
     ["CLIENT", "IMPORT-SOURCE", "ON"],
     ["ROLE"],
 )
-
-
-def parse_info(text: Reply) -> dict[str, str]:
-    """The fields of an INFO reply; empty for an error."""
-    if not isinstance(text, bytes):
-        return {}
-    lines = [line.partition(":") for line in text.decode("utf-8", "replace").splitlines() if ":" in line]
-    return {name: value for name, _, value in lines}
 
 
 def keyspace(info: dict[str, str]) -> dict[int, int]:
@@ -147,7 +139,7 @@ class Target:
             raise LinkError("nobody leads")
         with trio.fail_after(PATIENCE):
             stream = await trio.open_tcp_stream(node.host, node.port)
-        lane.attach(stream)
+        lane.attach(stream, node.id)
         self._nursery.start_soon(lane.listen, stream)
         replies = await lane.ask(*_OPENING)
         for reply in replies:
@@ -284,30 +276,35 @@ class Target:
 
     async def _mend_lane(self, lane: Lane) -> None:
         reason = lane.broken or "the node does not serve now"
-        mixed, doubtful = lane.mixed, {item.order for item in lane.due if item.sent}
+        mixed, mark = lane.mixed, lane.mark
+        doubtful = {item.order for item in lane.due if item.sent}
         left = lane.detach()
-        if mixed and not all(item.safe for item in left):
+        if mixed and left:
             raise RestartError(f"commands for {lane.shard} were executed out of order in a failover")
-        for item in left:
-            if item.order in doubtful:
-                if not item.safe:
-                    raise RestartError(
-                        f"nobody knows whether {_shown(item)} was executed: the connection to {lane.shard} was lost "
-                        f"({reason})"
-                    )
-                item.again = True
+        _check_doubtful(lane, [item for item in left if item.order in doubtful], reason)
         self.recoveries += 1
         await trio.sleep(RETRY)
         await self._learn()
         if tuple(shard.slots for shard in self._topology.shards) != self._slots:
             raise RestartError("slots have moved to other shards")
+        answered, lane.unmarked = lane.unmarked, []
         await self._connect_patiently(lane)
         self._nursery.start_soon(self.enter_import_mode)
-        for item in left:
+        for item in sorted([*_not_proven(lane, mark, answered), *left], key=lambda item: item.order):
             item.rewind()
             lane.put(item)
             if lane.is_full():
                 await lane.flush()
+
+    async def confirm(self) -> None:
+        """Wait until all that was sent is answered, by the nodes that lead now."""
+        await self.drain()
+        await self._learn()
+        for lane in self._lanes:
+            shard = self._topology.shard(lane.shard)
+            if shard is not None and shard.primary != lane.node:
+                lane.give_up("another node leads")
+        await self.drain()
 
     # --- what it holds
     async def run_ids(self) -> set[str]:
@@ -376,6 +373,31 @@ class Target:
                 "with 'shards: 1', or bring the keys to database 0 first"
             )
         raise UnsupportedError(f"{what} holds keys in database {db}, and '{self.service.name}' has {self.databases}")
+
+
+def _check_doubtful(lane: Lane, items: list[Item], reason: str) -> None:
+    """Nobody knows what became of these; note that they are sent again. Raises RestartError where that does harm."""
+    for item in items:
+        if not item.safe:
+            raise RestartError(
+                f"nobody knows whether {_shown(item)} was executed: the connection to {lane.shard} was lost ({reason})"
+            )
+        item.again = True
+
+
+def _not_proven(lane: Lane, before: Mark | None, answered: list[Item]) -> list[Item]:
+    """What was answered behind the last mark and has to be sent again, now that the lane is connected anew. Raises
+    RestartError when who leads now lacks something that was answered.
+    """
+    now = lane.mark
+    if before is None or now is None:
+        raise RestartError(f"nobody knows what {lane.shard} holds")
+    if not now.follows(before):
+        raise RestartError(f"{lane.shard} has lost writes that were answered, in a failover or restart")
+    if now.id == before.id:
+        return []  # the node went on: what it answered it has
+    _check_doubtful(lane, answered, "a failover")
+    return answered
 
 
 def _shown(item: Item) -> str:

@@ -10,7 +10,7 @@ import trio
 from cluster.link import ReplyError
 from cluster.slots import key_slot
 from node.moving.errors import RestartError, SourceError, UnsupportedError, unwrapped
-from node.moving.lane import Item, Lane
+from node.moving.lane import Item, Lane, Mark, read_mark
 from node.moving.route import Way, cut, renamed, route, without_limit
 from node.moving.source import Address
 from node.moving.spool import SHRINK_FROM, Spool
@@ -214,6 +214,47 @@ def test_what_was_not_executed_is_kept_in_order() -> None:
     assert [item.order for item in lane.oldest()] == [2, 4]
     assert [item.order for item in lane.detach()] == [2, 4]
     assert not lane.due
+
+
+def _replication(role: str, id: str, offset: int, previous: str = "0", end: int = -1) -> bytes:
+    lines = (f"role:{role}", f"master_replid:{id}", f"master_replid2:{previous}", f"master_repl_offset:{offset}")
+    return "\r\n".join((*lines, f"second_repl_offset:{end}")).encode()
+
+
+@pytest.mark.parametrize(
+    ("now", "kept"),
+    [
+        (Mark("a", 100, "0", -1), True),
+        (Mark("a", 99, "0", -1), False),
+        (Mark("b", 150, "a", 101), True),
+        (Mark("b", 150, "a", 100), False),
+        (Mark("c", 150, "b", 140), False),
+        (Mark("c", 150, "0", -1), False),
+    ],
+)
+def test_whether_a_node_has_what_was_answered(now: Mark, kept: bool) -> None:
+    """It tells the same history and is as far in it, or one that has branched off behind it."""
+    assert now.follows(Mark("a", 100, "z", 7)) == kept
+
+
+def test_what_is_answered_behind_a_mark_is_remembered() -> None:
+    """Until the next mark; a node that is no primary gives none, and is used no more."""
+    lane, failures = _lane()
+    for number in range(3):
+        lane.put(_item(number))
+        lane._put_mark()
+    lane._take(b"OK")
+    assert [item.order for item in lane.unmarked] == [0]
+    lane._take(_replication("master", "a", 70))
+    assert (lane.unmarked, lane.mark) == ([], Mark("a", 70, "0", -1))
+    lane._take(b"OK")
+    assert not lane.troubled
+    lane._take(_replication("slave", "b", 90, "a", 60))
+    assert (lane.troubled, lane.mark) == (True, Mark("a", 70, "0", -1))
+    assert [item.order for item in lane.unmarked] == [1]
+    assert [item.order for item in lane.detach()] == [2]
+    assert not failures
+    assert read_mark(ReplyError("LOADING")) is None
 
 
 @pytest.mark.parametrize(
