@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -160,28 +161,27 @@ def test_the_source_alone_decides_what_has_expired(
     """A key whose life was prolonged on the source while the link was down is not lost because its old time ran out."""
     server = source("valkey")
     client = server.client()
-    between = Relay(server.port)
-    mover = fork(f"redis://127.0.0.1:{between.port}", "many")
-    mover.until("synced")
-    client.set("session", "x", px=1500)
-    client.hset("fields", mapping={"a": 1, "b": 2})
-    client.execute_command("HPEXPIRE", "fields", 1500, "FIELDS", 1, "a")
-    client.wait(1, 5000)
-    between.cut()
-    began = time.monotonic()
-    client.pexpireat("session", FAR)
-    client.execute_command("HPEXPIREAT", "fields", FAR, "FIELDS", 1, "a")
-    client.rpush("after", "1")
-    time.sleep(max(0.0, 1.7 - (time.monotonic() - began)))  # the old times run out
-    between.mend()
-    cut_over(house, "many")
-    mover.until("done")
-    assert mover.end() == 0
-    with client_of(house, "many") as target:
-        assert holds(target) == holds(client)
-        assert target.pexpiretime("session") == FAR
-        assert target.hlen("fields") == 2
-    between.close()
+    with contextlib.closing(Relay(server.port)) as between:
+        mover = fork(f"redis://127.0.0.1:{between.port}", "many")
+        mover.until("synced")
+        client.set("session", "x", px=1500)
+        client.hset("fields", mapping={"a": 1, "b": 2})
+        client.execute_command("HPEXPIRE", "fields", 1500, "FIELDS", 1, "a")
+        client.wait(1, 5000)
+        between.cut()
+        began = time.monotonic()
+        client.pexpireat("session", FAR)
+        client.execute_command("HPEXPIREAT", "fields", FAR, "FIELDS", 1, "a")
+        client.rpush("after", "1")
+        time.sleep(max(0.0, 1.7 - (time.monotonic() - began)))  # the old times run out
+        between.mend()
+        cut_over(house, "many")
+        mover.until("done")
+        assert mover.end() == 0
+        with client_of(house, "many") as target:
+            assert holds(target) == holds(client)
+            assert target.pexpiretime("session") == FAR
+            assert target.hlen("fields") == 2
 
 
 def test_a_target_that_dies(house: House, source: Callable[..., Server], fork: Callable[..., Mover]) -> None:
@@ -252,7 +252,7 @@ def test_a_source_that_refuses(house: House, source: Callable[..., Server], fork
 def test_what_the_target_cannot_have(house: House, source: Callable[..., Server], fork: Callable[..., Mover]) -> None:
     """Databases beyond the first do not go into a sharded service; what is not empty is emptied on request alone."""
     server = source("redis")
-    client = redis.Redis(port=server.port, db=3)
+    client = server.client(db=3)
     client.set("a", 1)
     url = f"redis://127.0.0.1:{server.port}"
     mover = fork(url, "many", "--cut-over-when-synced")
@@ -260,7 +260,6 @@ def test_what_the_target_cannot_have(house: House, source: Callable[..., Server]
     assert "holds keys in database 3, and a sharded service has database 0 alone" in mover.texts("error")[0]
     client.flushall()
     client.swapdb(0, 3)
-    client.close()
     with server.client() as genuine, client_of(house, "many") as target:
         genuine.set("new", 1)
         target.set("old", 1)
