@@ -383,8 +383,8 @@ def test_it_is_rewritten_when_it_has_grown(serving: Callable[..., Server], tmp_p
     for _ in range(200):
         client.set("same", "x" * 100)
     eventually(lambda: bool(aof(client, "rewrites")), server)
-    eventually(lambda: not aof(client, "rewrite_in_progress"), server)
-    assert int(str(aof(client, "current_size"))) < 10_000
+    # What came while the first one was under way may have been enough for another.
+    eventually(lambda: int(str(aof(client, "current_size"))) < 10_000, server)
     client.config_set("auto-aof-rewrite-percentage", 0)
 
 
