@@ -132,6 +132,7 @@ def test_the_appended_file_fills_the_disk(disk: SmallDisk, victim: Victim) -> No
                 writer.compare(link, writer.acknowledged, round)
         if round % 2:
             with contextlib.closing(victim.ready()) as link:
+                until(link, aof_rewrite_in_progress="0", aof_rewrite_scheduled="0")
                 link.ask(b"BGREWRITEAOF")
                 until(link, aof_rewrite_in_progress="0", aof_last_bgrewrite_status="ok")
         victim.end()
