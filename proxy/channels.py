@@ -31,7 +31,9 @@ PATTERN: Final = b"psubscribe"
 SHARD_CHANNEL: Final = b"ssubscribe"
 _LEAVE: Final = {b"unsubscribe": PLAIN_CHANNEL, b"punsubscribe": PATTERN, b"sunsubscribe": SHARD_CHANNEL}
 _MESSAGES: Final = (b"message", b"pmessage", b"smessage")
+CHANGES: Final = (PLAIN_CHANNEL, PATTERN, SHARD_CHANNEL, *_LEAVE)
 BACKLOG_MOST: Final = 16 << 20
+UNCONFIRMED_MOST: Final = 1000  # confirmations that a client may have outstanding before it has to wait for them
 
 
 def everywhere(kind: bytes, name: bytes) -> bool:
@@ -48,12 +50,13 @@ class Channels(Desk):
     names: dict[bytes, dict[bytes, None]]
     ups: dict[int, Upstream]
     down: dict[int, float]  # shards that could not be reached: when to try again
-    awaited: set[tuple[bytes, bytes, int]]
+    awaited: dict[tuple[bytes, bytes, int], int]  # how often each shard has still to confirm each change
     confirmations: list[tuple[bytes, bytes | None, int]]
     backlog: list[bytes]
     backlog_bytes: i64
     deadline: float
     changing: bool
+    changes: i64  # commands that are not answered yet
     write: Callable[[bytes], None]
     settled: Callable[[], None]
 
@@ -63,12 +66,13 @@ class Channels(Desk):
         self.names = {PLAIN_CHANNEL: {}, PATTERN: {}, SHARD_CHANNEL: {}}
         self.ups = {}
         self.down = {}
-        self.awaited = set()
+        self.awaited = {}
         self.confirmations = []
         self.backlog = []
         self.backlog_bytes = 0
         self.deadline = 0.0
         self.changing = False
+        self.changes = 0
         self.write = write
         self.settled = settled
 
@@ -85,9 +89,15 @@ class Channels(Desk):
         return sum([len(names) for names in self.names.values()])
 
     def change(self, command: bytes, names: list[bytes]) -> None:
-        """Subscribe or unsubscribe; confirmations are written, and `settled` called, once the shards have confirmed."""
-        self.changing = True
-        self.deadline = self.fleet.now + self.fleet.park_timeout
+        """Subscribe or unsubscribe; confirmations are written, and `settled` called, once the shards have confirmed.
+
+        One change need not wait for that of another: a task queue's client that leaves fifty channels and joins a new
+        one relies on the last to take effect at once.
+        """
+        if not self.changing:
+            self.changing = True
+            self.deadline = self.fleet.now + self.fleet.park_timeout
+        self.changes += 1
         joining = command in self.names
         kind = command if joining else _LEAVE[command]
         held = self.names[kind]
@@ -111,7 +121,8 @@ class Channels(Desk):
 
     def _send(self, kind: bytes, command: bytes, name: bytes) -> None:
         for shard in self._shards(kind, name):
-            self.awaited.add((command, name, shard))
+            awaited = (command, name, shard)
+            self.awaited[awaited] = self.awaited.get(awaited, 0) + 1
             up = self.ups.get(shard)
             if up is not None:
                 up.out.write(encode_request([command, name]))
@@ -119,7 +130,15 @@ class Channels(Desk):
             elif command == kind:
                 self._connect(shard)
             else:
-                self.awaited.discard((command, name, shard))
+                self._confirm(awaited)
+
+    def _confirm(self, change: tuple[bytes, bytes, int]) -> None:
+        """A shard has made a change."""
+        left = self.awaited.get(change, 0) - 1
+        if left > 0:
+            self.awaited[change] = left
+        else:
+            self.awaited.pop(change, None)
 
     def _shards(self, kind: bytes, name: bytes) -> list[int]:
         if everywhere(kind, name):
@@ -173,7 +192,7 @@ class Channels(Desk):
             if self._counts(kind, parts, shard):
                 self._deliver(message)
         elif len(parts) == 3:
-            self.awaited.discard((kind, bulk_text(parts[1]), shard))
+            self._confirm((kind, bulk_text(parts[1]), shard))
             self._maybe_settle()
 
     def _shard_of(self, up: Upstream) -> int:
@@ -203,13 +222,12 @@ class Channels(Desk):
         if not self.changing or self.awaited:
             return
         self.changing = False
+        self.changes = 0
         self.write(self._confirmed())
         for message in self.backlog:
             self.write(message)
         self.backlog.clear()
         self.backlog_bytes = 0
-        if self.total() == 0:
-            self.close()
         self.settled()
 
     def _confirmed(self) -> bytes:
@@ -231,6 +249,13 @@ class Channels(Desk):
         if shard >= 0:
             del self.ups[shard]
             self.down[shard] = self.fleet.now + BACKOFF_FIRST * 5
+            for change in [one for one in self.awaited if one[2] == shard]:
+                command, name, _ = change
+                if name in self.names.get(command, {}):
+                    self.awaited[change] = 1  # by the next connection
+                else:
+                    del self.awaited[change]  # left with the connection
+            self._maybe_settle()
 
     def tick(self) -> None:
         """Renew what was lost; give up a change that no shard confirms."""
@@ -248,7 +273,8 @@ class Channels(Desk):
             self.awaited.clear()
             self.confirmations.clear()
             self.changing = False
-            self.write(texts.DOWN)
+            self.write(texts.DOWN * int(self.changes))
+            self.changes = 0
             self.settled()
 
     def _wanted(self, shard: int) -> bool:

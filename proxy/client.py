@@ -20,7 +20,7 @@ from cluster.resp.errors import ProtocolError
 from cluster.resp.requests import RequestDecoder
 from cluster.slots import key_slot
 from proxy import split, texts
-from proxy.channels import Channels, Monitors
+from proxy.channels import CHANGES, Channels, Monitors
 from proxy.hub import Hub
 from proxy.lanes import Fleet, LaneSet
 from proxy.lines import Line
@@ -60,15 +60,17 @@ class Client(Peer):
     lanes: LaneSet
     slow: bool  # something about the client is unusual: every command goes through `_dispatch`
     held: bool  # not served until what it waits for is done
-    changing: bool  # held by a change of subscriptions
+    changing: bool  # subscriptions change: nothing but more of that is served
     ending: bool  # to be closed once all replies are written
     stalled: bool  # not read until replies have been written or sent
     kept: Plan | None  # the command that waits until all before it are answered
+    postponed: bool  # there is one, be it of no plan
     kept_args: list[bytes]
     kept_raw: bytes
     line: Line | None
     tx: Transaction | None
     channels: Channels | None
+    left: Channels | None  # without subscriptions, for the next ones
     monitors: Monitors | None
     last: Plan | None
     commands: i64
@@ -89,11 +91,13 @@ class Client(Peer):
         self.ending = False
         self.stalled = False
         self.kept = None
+        self.postponed = False
         self.kept_args = []
         self.kept_raw = b""
         self.line = None
         self.tx = None
         self.channels = None
+        self.left = None
         self.monitors = None
         self.last = None
         self.commands = 0
@@ -106,6 +110,7 @@ class Client(Peer):
             not session.authed
             or self.tx is not None
             or session.reply_mode != REPLY_ON
+            or self.changing
             or (self.channels is not None and session.proto == 2)
         )
 
@@ -202,12 +207,17 @@ class Client(Peer):
         """Keep a command until everything before it is answered; False when there is nothing to wait for."""
         if self.head is None:
             return False
+        self._postpone(plan, args, raw)
+        self.waiting = True
+        return True
+
+    def _postpone(self, plan: Plan | None, args: list[bytes], raw: bytes) -> None:
+        """Serve a command, and all behind it, later."""
         self.kept = plan
         self.kept_args = args
         self.kept_raw = raw
+        self.postponed = True
         self.held = True
-        self.waiting = True
-        return True
 
     def occupy(self, p: Pending, line: Line) -> None:
         """Run a command on a private connection; the client is not served before its reply."""
@@ -221,15 +231,15 @@ class Client(Peer):
     def release(self) -> None:
         """What the client was held for is done."""
         self.held = False
-        self.changing = False
         self.waiting = self.stalled or self.ending
         self.session.blocked = False
         line = self.line
         if line is not None and not self.session.watching:
             self.line = None
-        plan = self.kept
-        if plan is not None:
+        if self.postponed:
+            plan = self.kept
             self.kept = None
+            self.postponed = False
             self._dispatch(plan, self.kept_args, self.kept_raw)
         if not self.held and not self.closed:
             if not self.stalled:
@@ -247,6 +257,9 @@ class Client(Peer):
     # --- out of the usual
     def _dispatch(self, plan: Plan | None, args: list[bytes], raw: bytes) -> None:
         """Refuse, queue, or send on a command by the kind of its plan."""
+        if self.changing and (plan is None or plan.name not in CHANGES):
+            self._postpone(plan, args, raw)  # its reply comes behind the confirmations
+            return
         session = self.session
         if plan is not None and plan.subs and len(args) > 1:
             plan = plan.subs.get(args[1].lower())
@@ -463,7 +476,14 @@ class Client(Peer):
         """The client's subscriptions, made when first needed."""
         channels = self.channels
         if channels is None:
-            channels = Channels(self.fleet, self.session.proto, self.push, self.settled)
+            channels = self.left
+            self.left = None
+            if channels is not None and channels.proto != self.session.proto:
+                channels.close()
+                channels = None
+            if channels is None:
+                channels = Channels(self.fleet, self.session.proto, self.push, self.settled)
+            channels.tick()
             self.channels = channels
             self.hub.subscribers[self.session.id] = channels
         return channels
@@ -474,20 +494,35 @@ class Client(Peer):
         self.touch()
 
     def settled(self) -> None:
-        """A change of subscriptions is complete."""
+        """All changes of subscriptions are complete."""
+        self.changing = False
         channels = self.channels
         session = self.session
         if channels is not None:
             session.channels, session.patterns, session.shard_channels = channels.counts()
             if channels.total() == 0:
-                self.drop_channels()
+                self._leave_channels(channels)
         self.refresh()
         if self.held:
             self.release()
 
+    def _leave_channels(self, channels: Channels) -> None:
+        """Nothing is subscribed any more. The connections stay: the next SUBSCRIBE shall take effect before what the
+        client asks on another connection thereafter. With one to be made first, a message that was published behind
+        that was lost, and a task queue's client waited for it forever.
+        """
+        if self.left is not None:
+            self.left.close()
+        self.left = channels
+        self.channels = None
+        self.hub.subscribers.pop(self.session.id, None)
+
     def drop_channels(self) -> None:
         """Leave all channels without a word."""
         channels = self.channels
+        if self.left is not None:
+            self.left.close()
+            self.left = None
         self.channels = None
         session = self.session
         session.channels = session.patterns = session.shard_channels = 0

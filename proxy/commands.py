@@ -10,7 +10,7 @@ from mypy_extensions import i64
 from cluster.resp.encode import encode_request
 from proxy import session as sessions
 from proxy import split, texts
-from proxy.channels import Monitors
+from proxy.channels import UNCONFIRMED_MOST, Monitors
 from proxy.client import CROSS, NO_SLOT, Client
 from proxy.info import InfoMerge
 from proxy.pending import Pending
@@ -400,9 +400,10 @@ def _subscription(c: FullClient, plan: Plan, args: list[bytes], raw: bytes) -> N
     if c.hold(plan, args, raw):
         return
     channels = c.subscriptions()
-    c.held = True
     c.changing = True
+    c.refresh()
     channels.change(plan.name, args[1:])
+    c.held = c.held or len(channels.confirmations) > UNCONFIRMED_MOST
 
 
 def _monitor(c: FullClient, plan: Plan, args: list[bytes], raw: bytes) -> None:

@@ -125,6 +125,43 @@ def test_a_transaction_that_a_node_refuses_says_why(shared: Rig) -> None:
     assert replies[3].startswith(b"-EXECABORT")
 
 
+def test_a_subscription_takes_effect_before_what_another_client_asks_then(shared: Rig) -> None:
+    """A client leaves many channels and joins one, another asks, and what is published then is not missed: so task
+    queues wait for results.
+    """
+    with shared.wire() as sub, shared.wire() as other, Wire(shared.nodes[0].port) as node:
+        for i in range(30):
+            left, joined = [f"left:{i}:{n}" for n in range(50)], f"joined:{i}"
+            sub.send("SUBSCRIBE", *left)
+            assert {sub.reply()[:17] for _ in left} == {b"*3\r\n$9\r\nsubscribe"}
+            sub.raw(b"".join(command("UNSUBSCRIBE", name) for name in left) + command("SUBSCRIBE", joined))
+            other.ask("GET", joined)
+            assert node.ask("PUBLISH", joined, "done") == b":1\r\n", i
+            replies = [sub.reply() for _ in range(52)]
+            assert [reply.rpartition(b":")[2] for reply in replies[:50]] == [b"%d\r\n" % n for n in range(49, -1, -1)]
+            assert replies[50].endswith(b":1\r\n")
+            assert replies[51].endswith(b"$4\r\ndone\r\n")
+            sub.ask("UNSUBSCRIBE")
+
+
+def test_replies_come_behind_the_confirmations_before_them(shared: Rig) -> None:
+    """Commands among changes of subscriptions are answered in their order, known or not."""
+    with shared.wire() as sub:
+        sub.ask("HELLO", 3)
+        sub.raw(
+            command("SUBSCRIBE", "a", "b") + command("UNSUBSCRIBE", "a") + command("ECHO", "x")
+            + command("PSUBSCRIBE", "*") + command("NOSUCH")
+            + command("PUNSUBSCRIBE") + command("UNSUBSCRIBE") + command("GET", "none")
+        )  # fmt: skip
+        replies = [sub.reply() for _ in range(9)]
+        assert [reply[-4:] for reply in replies[:3]] == [b":1\r\n", b":2\r\n", b":1\r\n"]
+        assert replies[3] == b"$1\r\nx\r\n"
+        assert replies[4].endswith(b":2\r\n")
+        assert replies[5].startswith(b"-ERR unknown command")
+        assert [reply[-4:] for reply in replies[6:8]] == [b":1\r\n", b":0\r\n"]
+        assert replies[8] == b"_\r\n"
+
+
 # --- failover
 def test_commands_wait_for_the_next_primary(rig: Rig) -> None:
     """After the primary was killed, commands of all kinds wait, and are answered by the promoted replica."""
