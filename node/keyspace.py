@@ -267,10 +267,10 @@ class Store:
         """Every key of a slot with its value and expiry (0 = none), expired ones too (snapshots)."""
         raise NotImplementedError
 
-    def freeze(self, slot: i64, expiry: bool = False) -> FrozenSlot:
-        """The keys of a slot with their values as they are now, in no time; containers in them stay live.
+    def freeze(self, slot: i64) -> FrozenSlot:
+        """The keys of a slot with their values and times as they are now, in no time; containers stay live.
 
-        With `expiry` its keys that expire, with their times (int objects).
+        To be closed by whoever got it.
         """
         raise NotImplementedError
 

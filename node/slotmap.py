@@ -140,10 +140,38 @@ def _next_bucket(bucket: i64, mask: i64) -> i64:
     return bucket | bit
 
 
+class FrozenSlot:
+    """One slot of a database as it was at some instant, in parts; containers in it stay live."""
+
+    def parts(self) -> i64:
+        """Number of parts."""
+        raise NotImplementedError
+
+    def index(self, key: bytes) -> i64:
+        """Which part a key belongs to, be it there or not."""
+        raise NotImplementedError
+
+    def get(self, key: bytes) -> object | None:
+        """The value of a key whose part was not taken yet, None when there was none."""
+        raise NotImplementedError
+
+    def take(self, part: i64) -> dict[bytes, object]:
+        """The keys of a part with their values, for the caller to keep; parts are taken once, in their order."""
+        raise NotImplementedError
+
+    def expire_at(self, key: bytes) -> i64:
+        """When a key of the last answer of `get` or `take` expires, Unix ms, 0 for never."""
+        raise NotImplementedError
+
+    def close(self) -> list[dict[bytes, object]]:
+        """Nothing more is wanted; what is returned may be worth freeing in slices."""
+        raise NotImplementedError
+
+
 @final
 @mypyc_attr(acyclic=True)
-class FrozenSlot:
-    """One slot as it was at some instant: parts by linear hashing, one or none where it was not split."""
+class FrozenParts:
+    """One slot of a table as it was at some instant: parts by linear hashing, one or none where it was not split."""
 
     parts: list[dict[bytes, object]]
     mask: i64
@@ -293,14 +321,14 @@ class SlotMap:
         del out[limit:]
         return out
 
-    def frozen(self, slot: i64) -> "FrozenSlot":
+    def frozen(self, slot: i64) -> FrozenParts:
         """The keys of a slot and their objects as they are now: changes from now on are made to copies."""
         d = self.slots[slot]
         if d is not _SPLIT:
-            return FrozenSlot([d.copy()] if d else [], 0)
+            return FrozenParts([d.copy()] if d else [], 0)
         parts = self.split[slot]
         parts.shared = [True] * len(parts.parts)
-        return FrozenSlot(parts.parts.copy(), parts.mask)
+        return FrozenParts(parts.parts.copy(), parts.mask)
 
     def occupied_slots(self) -> list[int]:
         """The slots that hold a key, ascending."""

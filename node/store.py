@@ -18,7 +18,7 @@ from node.expire import Inside, Renewal, Wheel
 from node.keyspace import DONE, MISSING, NOT_AN_INTEGER, OVERFLOW, WRONG_TYPE, Expired, Store, Value
 from node.numbers import add_overflows, decimal, is_int, short_number, to_int
 from node.reaper import Reaper
-from node.slotmap import FrozenSlot, SlotMap
+from node.slotmap import FrozenParts, FrozenSlot, SlotMap
 
 _ENTRY_BYTES: Final = 38  # a key's share of its dict
 _SLOT_BYTES: Final = 184  # what the dict of a slot costs before its share
@@ -26,6 +26,7 @@ _EXPIRY_BYTES: Final = 38 + 32 + 56  # side table entry, its int, the wheel's en
 _CLOCK_BYTES: Final = 38
 
 _NO_CLOCKS: Final[list[object]] = [0] * 16384
+_TAKEN: Final[dict[bytes, object]] = {}
 _BULKS: Final[list[bytes]] = [b"$%d\r\n" % n for n in range(1024)]
 
 
@@ -41,6 +42,40 @@ def value_cost(value: object) -> i64:
     if isinstance(value, Value):
         return value.used_bytes()
     raise TypeError(type(value))
+
+
+@final
+class FrozenDicts(FrozenSlot):
+    """A slot of the plain store as it was at some instant."""
+
+    data: FrozenParts
+    expiry: FrozenParts
+
+    def __init__(self, data: FrozenParts, expiry: FrozenParts) -> None:
+        super().__init__()
+        self.data = data
+        self.expiry = expiry
+
+    def parts(self) -> i64:
+        return len(self.data.parts)
+
+    def index(self, key: bytes) -> i64:
+        return self.data.index(key)
+
+    def get(self, key: bytes) -> object | None:
+        return self.data.get(key)
+
+    def take(self, part: i64) -> dict[bytes, object]:
+        taken = self.data.parts[part].copy()
+        self.data.parts[part] = _TAKEN  # let go one by one: dropping all of them at the end would take long
+        return taken
+
+    def expire_at(self, key: bytes) -> i64:
+        at = self.expiry.get(key)
+        return 0 if at is None else cast(int, at)
+
+    def close(self) -> list[dict[bytes, object]]:
+        return self.expiry.parts
 
 
 @final
@@ -522,8 +557,8 @@ class PlainStore(Store):
                 out.append((key, value, self._expiry_of(slot, key) if self.expiry.total else 0))
         return out
 
-    def freeze(self, slot: i64, expiry: bool = False) -> FrozenSlot:
-        return self.expiry.frozen(slot) if expiry else self.data.frozen(slot)
+    def freeze(self, slot: i64) -> FrozenSlot:
+        return FrozenDicts(self.data.frozen(slot), self.expiry.frozen(slot))
 
     def stored_clock(self, slot: i64, key: bytes) -> i64:
         clock = self.clocks.get(slot, key) if self.mode else None

@@ -12,6 +12,14 @@ from node.keyspace import DONE, MISSING, NOT_AN_INTEGER, OVERFLOW, WRONG_TYPE, S
 from node.store import PlainStore
 
 STORES: dict[str, Callable[[int], Store]] = {"plain": PlainStore}
+try:
+    from node.compact import CompactStore as Compact
+
+    STORES["compact"] = Compact
+except ImportError:  # the extension is not built: there is one store
+
+    class Compact(PlainStore):  # type: ignore[no-redef]
+        """Never made."""
 
 
 class Bag(Value):
