@@ -91,6 +91,7 @@ class CompactStore(Store):
 
     def __init__(self, seed: i64) -> None:
         super().__init__()
+        self.kind = "compact"
         self.prefetches = True
         self.seed = seed
         self.inside = Inside()

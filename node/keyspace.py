@@ -76,6 +76,7 @@ class Expired:
 class Store:
     """The interface, all of it overridden by an implementation. Times are Unix milliseconds, `slot` is 0 to 16383."""
 
+    kind: str  # its name, as INFO and KVORUM_STORE have it
     prefetches: bool  # `prefetch` does something, so that parsing ahead pays when there are many keys
     hits: i64
     misses: i64
@@ -88,6 +89,7 @@ class Store:
     clock: i64  # LRU seconds, 24 bits
 
     def __init__(self) -> None:
+        self.kind = "plain"
         self.prefetches = False
         self.hits = 0
         self.misses = 0

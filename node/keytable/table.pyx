@@ -209,7 +209,7 @@ cdef class KeyTable:
     def __dealloc__(self):
         cdef uint32_t slot
         if self.t.slots:
-            for slot in range(KT_SLOTS):
+            for slot in range(<uint32_t>KT_SLOTS):
                 if self.t.slots[slot].n:
                     empty_slot(&self.t, slot, None)
         kt_trim(&self.t.slab)
@@ -863,7 +863,8 @@ cdef class KeyTable:
 
     def check(self):
         """Walk everything and compare it with the counts; raises AssertionError. For tests."""
-        cdef int slot, k
+        cdef int k
+        cdef uint32_t slot
         cdef uint32_t i, n, vol
         cdef uint64_t total = 0, all_vol = 0, refs = 0, longer = 0, strings = 0, weight = 0, chained
         cdef kt_bucket *b
@@ -872,7 +873,7 @@ cdef class KeyTable:
         if not self.t.slots:
             assert self.t.count == 0 and self.t.slab.used == 0
             return
-        for slot in range(KT_SLOTS):
+        for slot in range(<uint32_t>KT_SLOTS):
             place = self.t.slots + slot
             n = vol = 0
             weight += kt_weigh_arrays(place)
