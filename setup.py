@@ -57,6 +57,7 @@ COMPILED = [
     "node/errors.py",
     "node/eviction.py",
     "node/expire.py",
+    "node/frozen.py",
     "node/gate.py",
     "node/grisu.py",
     "node/keyspace.py",

@@ -14,10 +14,10 @@ from mypy_extensions import i64
 
 from node.eviction import NO_CLOCK
 from node.expire import Inside
+from node.frozen import FrozenSlot
 from node.keyspace import DONE, MISSING, Expired, Store, Value
 from node.keytable.table import KeyTable, View
 from node.reaper import Reaper
-from node.slotmap import FrozenSlot
 
 _SAME: Final = 3
 _EXPIRED: Final = -4

@@ -16,7 +16,7 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
-from node.slotmap import FrozenSlot
+from node.frozen import FrozenSlot
 
 MISSING: Final = 0
 DONE: Final = 1

@@ -19,6 +19,8 @@ from typing import Final, final
 from librt.random import Random
 from mypy_extensions import i64, mypyc_attr
 
+from node.frozen import FrozenParts
+
 SPLIT_AT: Final = 1024  # keys in a slot that is still one dict
 PART_FILL: Final = 128  # average keys of a part
 JOIN_AT: Final = 256  # a split slot with fewer keys becomes one dict again
@@ -138,59 +140,6 @@ def _next_bucket(bucket: i64, mask: i64) -> i64:
         bucket ^= bit
         bit >>= 1
     return bucket | bit
-
-
-class FrozenSlot:
-    """One slot of a database as it was at some instant, in parts; containers in it stay live."""
-
-    def parts(self) -> i64:
-        """Number of parts."""
-        raise NotImplementedError
-
-    def index(self, key: bytes) -> i64:
-        """Which part a key belongs to, be it there or not."""
-        raise NotImplementedError
-
-    def get(self, key: bytes) -> object | None:
-        """The value of a key whose part was not taken yet, None when there was none."""
-        raise NotImplementedError
-
-    def take(self, part: i64) -> dict[bytes, object]:
-        """The keys of a part with their values, for the caller to keep; parts are taken once, in their order."""
-        raise NotImplementedError
-
-    def expire_at(self, key: bytes) -> i64:
-        """When a key of the last answer of `get` or `take` expires, Unix ms, 0 for never."""
-        raise NotImplementedError
-
-    def close(self) -> list[dict[bytes, object]]:
-        """Nothing more is wanted; what is returned may be worth freeing in slices."""
-        raise NotImplementedError
-
-
-@final
-@mypyc_attr(acyclic=True)
-class FrozenParts:
-    """One slot of a table as it was at some instant: parts by linear hashing, one or none where it was not split."""
-
-    parts: list[dict[bytes, object]]
-    mask: i64
-
-    def __init__(self, parts: list[dict[bytes, object]], mask: i64) -> None:
-        self.parts = parts
-        self.mask = mask
-
-    def index(self, key: bytes) -> i64:
-        """Which part a key belongs to, be it there or not."""
-        if len(self.parts) <= 1:
-            return 0
-        h: i64 = hash(key)
-        i: i64 = h & (self.mask * 2 + 1)
-        return i if i < len(self.parts) else h & self.mask
-
-    def get(self, key: bytes) -> object | None:
-        """The object of a key, None when there was none."""
-        return self.parts[self.index(key)].get(key) if self.parts else None
 
 
 @final

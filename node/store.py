@@ -15,10 +15,11 @@ from mypy_extensions import i64
 
 from node.eviction import LFU_START, LRU, NO_CLOCK, lfu_decayed, lfu_hit
 from node.expire import Inside, Renewal, Wheel
+from node.frozen import FrozenDicts, FrozenSlot
 from node.keyspace import DONE, MISSING, NOT_AN_INTEGER, OVERFLOW, WRONG_TYPE, Expired, Store, Value
 from node.numbers import add_overflows, decimal, is_int, short_number, to_int
 from node.reaper import Reaper
-from node.slotmap import FrozenParts, FrozenSlot, SlotMap
+from node.slotmap import SlotMap
 
 _ENTRY_BYTES: Final = 38  # a key's share of its dict
 _SLOT_BYTES: Final = 184  # what the dict of a slot costs before its share
@@ -26,7 +27,6 @@ _EXPIRY_BYTES: Final = 38 + 32 + 56  # side table entry, its int, the wheel's en
 _CLOCK_BYTES: Final = 38
 
 _NO_CLOCKS: Final[list[object]] = [0] * 16384
-_TAKEN: Final[dict[bytes, object]] = {}
 _BULKS: Final[list[bytes]] = [b"$%d\r\n" % n for n in range(1024)]
 
 
@@ -42,40 +42,6 @@ def value_cost(value: object) -> i64:
     if isinstance(value, Value):
         return value.used_bytes()
     raise TypeError(type(value))
-
-
-@final
-class FrozenDicts(FrozenSlot):
-    """A slot of the plain store as it was at some instant."""
-
-    data: FrozenParts
-    expiry: FrozenParts
-
-    def __init__(self, data: FrozenParts, expiry: FrozenParts) -> None:
-        super().__init__()
-        self.data = data
-        self.expiry = expiry
-
-    def parts(self) -> i64:
-        return len(self.data.parts)
-
-    def index(self, key: bytes) -> i64:
-        return self.data.index(key)
-
-    def get(self, key: bytes) -> object | None:
-        return self.data.get(key)
-
-    def take(self, part: i64) -> dict[bytes, object]:
-        taken = self.data.parts[part].copy()
-        self.data.parts[part] = _TAKEN  # let go one by one: dropping all of them at the end would take long
-        return taken
-
-    def expire_at(self, key: bytes) -> i64:
-        at = self.expiry.get(key)
-        return 0 if at is None else cast(int, at)
-
-    def close(self) -> list[dict[bytes, object]]:
-        return self.expiry.parts
 
 
 @final

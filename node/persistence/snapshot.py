@@ -22,13 +22,13 @@ from cluster.slots import SLOTS
 from cluster.version import VALKEY_VERSION
 from node.engine import Engine
 from node.eviction import CLOCK_MASK, LFU, LRU, POLICIES, lfu_decayed
+from node.frozen import FrozenSlot
 from node.keyspace import Store
 from node.ports import Snapshots
 from node.rdb.encode import crc64, header, select, trailer, write_head, write_key, write_string
 from node.rdb.opcodes import EOF, FUNCTION2
 from node.rdb.pieces import Pieces, is_big
 from node.reaper import Reaper
-from node.slotmap import FrozenSlot
 from node.types.hash import Hash
 
 FEW: Final = 128  # keys of a slot that are written out at once
