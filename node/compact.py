@@ -15,7 +15,7 @@ from mypy_extensions import i64
 from node.eviction import NO_CLOCK
 from node.expire import Inside
 from node.frozen import FrozenSlot
-from node.keyspace import DONE, MISSING, Expired, Store, Value
+from node.keyspace import DONE, MISSING, Expired, Store, Value, patched
 from node.keytable.table import KeyTable, View
 from node.reaper import Reaper
 
@@ -252,6 +252,17 @@ class CompactStore(Store):
 
     def put_raw(self, slot: i64, key: bytes, value: bytes) -> None:
         self._put(slot, key, value, True)
+
+    def patch(self, slot: i64, key: bytes, at: i64, data: bytes) -> i64:
+        if self.stale or self.ignore_expiry or self.no_touch:
+            self._sync()
+        size: i64 = self.table.patch(slot, key, at, data)
+        if size >= 0:
+            return size
+        old = self.peek(slot, key)
+        value = patched(old if isinstance(old, bytes) else b"", at, data)
+        self._put(slot, key, value, True)
+        return len(value)
 
     def _put(self, slot: i64, key: bytes, value: object, raw: bool) -> None:
         if self.stale or self.ignore_expiry or self.no_touch:

@@ -72,6 +72,21 @@ class Expired:
         self.emptied = emptied
 
 
+_LARGE: Final = 4096  # from here on a patched string is joined from views, which copies it once and not twice
+
+
+def patched(old: bytes, at: i64, patch: bytes) -> bytes:
+    """The string with `patch` in place of what was at `at`; zero bytes fill a gap behind its end."""
+    size: i64 = len(old)
+    stop: i64 = at + len(patch)
+    if at > size:
+        return b"".join((old, bytes(at - size), patch))
+    if size < _LARGE:
+        return old[:at] + patch + old[stop:]
+    view = memoryview(old)
+    return b"".join((view[:at], patch, view[stop:]))
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Store:
     """The interface, all of it overridden by an implementation. Times are Unix milliseconds, `slot` is 0 to 16383."""
@@ -162,6 +177,15 @@ class Store:
     def put_raw(self, slot: i64, key: bytes, value: bytes) -> None:
         """As `put` and `set_raw`, for a string that was grown or patched in place."""
         raise NotImplementedError
+
+    def patch(self, slot: i64, key: bytes, at: i64, data: bytes) -> i64:
+        """Write into a string (an empty one when missing) at an offset, as `put_raw`; zero bytes fill a gap. Its new
+        length. Whoever holds the string while it calls this has it copied.
+        """
+        old = self.peek(slot, key)
+        value = patched(old if isinstance(old, bytes) else b"", at, data)
+        self.put_raw(slot, key, value)
+        return len(value)
 
     def delete(self, slot: i64, key: bytes) -> bool:
         """Remove a key; False when there was none (an expired key counts as none)."""

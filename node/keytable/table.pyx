@@ -12,7 +12,7 @@ Values: `bytes` of up to 1024 bytes are copied into their entry; longer ones and
 from cython cimport no_gc_clear
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject, PyObject_Hash
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, Py_XDECREF
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -103,6 +103,7 @@ cdef extern from "wire.h":
     char *kt_digits(char *end, int64_t value)
     bint kt_parse(const uint8_t *data, size_t len, int64_t *value)
     void kt_make_crc()
+    bint kt_stretch(PyObject **text, Py_ssize_t size)
     uint32_t kt_slot_of(const char *key, size_t len)
 
 cdef extern from *:
@@ -487,6 +488,63 @@ cdef class KeyTable:
         self.store(slot, key, value, hash, &p, there, expire, KT_RAW if raw else 0)
         self.touch(p.e, not there)
         return DONE if there else CREATED
+
+    def patch(self, uint32_t slot, object key, int64_t at, bytes data not None):
+        """Write into a string at an offset, zero bytes fill a gap, and mark it as grown in place: its new length.
+
+        -1 and nothing done when there is no string, or when it would become longer than a bytes object can be.
+        """
+        cdef kt_place p
+        cdef uint64_t hash
+        cdef kt_shape s
+        cdef size_t size, more = <size_t>PyBytes_GET_SIZE(data), total
+        cdef char *text
+        if not self.find(slot, key, &hash, &p):
+            return -1
+        s = kt_shape_of(p.e)
+        if at < 0 or <size_t>at > <size_t>LONGEST or more > <size_t>LONGEST or self.past(p.e, s) or is_container(p.e, s):
+            return -1
+        if not kt_warn(&self.t, slot, p.bucket):
+            raise MemoryError("no memory to keep what a snapshot needs")
+        size = <size_t>PyBytes_GET_SIZE(<object>kt_object(p.e, s)) if s.flags & KT_REF else s.vlen
+        total = max(size, <size_t>at + more)
+        if s.flags & KT_REF and Py_REFCNT(<object>kt_object(p.e, s)) == 1:
+            text = self.grown(&p, s, size, total)
+        elif not s.flags & KT_REF and total == size:
+            text = <char *>p.e + s.at + s.klen
+        else:
+            self.store_patched(slot, key, hash, &p, s, size, total, at, data)
+            text = NULL
+        if text != NULL:
+            if <size_t>at > size:
+                memset(text + size, 0, <size_t>at - size)
+            memcpy(text + at, PyBytes_AS_STRING(data), more)
+        p.e[3] = <uint8_t>((p.e[3] & ~KT_TEXT) | KT_RAW)
+        self.touch(p.e, False)
+        return total
+
+    cdef char *grown(self, kt_place *p, kt_shape s, size_t size, size_t total) except NULL:
+        """The text of a bytes object that nobody else refers to, made longer and without a hash."""
+        cdef PyObject *text = kt_object(p.e, s)
+        cdef uint64_t weight = string_weight(p.e, s)
+        if not kt_stretch(&text, <Py_ssize_t>total):
+            raise MemoryError("no memory for a longer string")
+        memcpy(p.e + s.at + s.klen, &text, sizeof(text))
+        self.strings += string_weight(p.e, s)
+        self.strings -= weight
+        return PyBytes_AS_STRING(<object>text)
+
+    cdef int store_patched(self, uint32_t slot, object key, uint64_t hash, kt_place *p, kt_shape s, size_t size,
+                           size_t total, int64_t at, bytes data) except -1:
+        """Put a patched copy in the place of a string."""
+        cdef object old = value_of(p.e, s)
+        cdef object value = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>total)
+        cdef char *text = PyBytes_AS_STRING(value)
+        memcpy(text, PyBytes_AS_STRING(old), size)
+        if <size_t>at > size:
+            memset(text + size, 0, <size_t>at - size)
+        memcpy(text + at, PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data))
+        return self.store(slot, key, value, hash, p, True, kt_expire(p.e, s), KT_RAW)
 
     def remove(self, uint32_t slot, object key, bint any_time):
         """Remove a key: None when missing, True; a container is returned; False and nothing done when it expired."""

@@ -8,8 +8,11 @@
 
 #include <Python.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "slab.h"
 
 typedef struct {
     PyObject_HEAD
@@ -107,6 +110,25 @@ static bool kt_parse(const uint8_t *data, size_t len, int64_t *value) {
     }
     if (sum > (uint64_t)INT64_MAX + negative) return false;
     *value = negative ? (int64_t)(0 - sum) : (int64_t)sum;
+    return true;
+}
+
+/* Make a bytes object longer, in place where it can be. Nobody else may refer to it. As _PyBytes_Resize, but when memory
+ * is short the object stays as it was. */
+static bool kt_stretch(PyObject **text, Py_ssize_t size) {
+    PyBytesObject *b = (PyBytesObject *)*text;
+    assert(Py_REFCNT(b) == 1 && size >= Py_SIZE(b) && Py_SIZE(b) > 1);
+    if (size != Py_SIZE(b)) {
+        b = kt_fails() ? NULL : PyObject_Realloc(b, offsetof(PyBytesObject, ob_sval) + 1 + (size_t)size);
+        if (!b) return false;
+        Py_SET_SIZE(b, size);
+        b->ob_sval[size] = 0;
+        *text = (PyObject *)b;
+    }
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    b->ob_shash = -1; /* it is another string now */
+#pragma GCC diagnostic pop
     return true;
 }
 

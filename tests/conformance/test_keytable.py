@@ -129,6 +129,21 @@ class Twin:
             self.data[slot, key] = (total, old[1])
             assert writer.getvalue() == b":%b\r\n" % total
 
+    def patch(self, slot: int, key: bytes) -> None:
+        entry = self.data.get((slot, key))
+        held = self.table.peek(slot, key) if self.rng.random() < 0.3 else None
+        was = bytes(bytearray(held)) if isinstance(held, bytes) else None
+        data, at = self.rng.randbytes(self.rng.choice([0, 1, 20, 900])), self.rng.randrange(self.rng.choice([5, 2000]))
+        size = self.table.patch(slot, key, at, data)
+        assert was is None or held == was  # what somebody holds does not change
+        if entry is None or self.past(slot, key) or not isinstance(entry[0], bytes):
+            assert size == -1
+            return
+        text = bytearray(entry[0]).ljust(at, b"\0")
+        text[at : at + len(data)] = data
+        assert size == len(text)
+        self.data[slot, key] = (bytes(text), entry[1])
+
     def read(self, slot: int, key: bytes) -> None:
         writer = BytesWriter()
         code, value = self.table.get_into(writer, slot, key), self.table.get(slot, key)
@@ -195,7 +210,8 @@ class Twin:
             for place in gone:
                 del self.data[place]
 
-    ACTIONS = (set, set, set, set_until, put, set_expire, incr, read, read, expire, freeze, look, look, chance, clear)
+    ACTIONS = (set, set, set, set_until, put, set_expire, incr, patch, read, read, expire, freeze, look, look, chance,
+               clear)  # fmt: skip
 
     def check(self) -> None:
         """The table holds what the dict holds."""
