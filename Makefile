@@ -9,7 +9,9 @@ CONSTRAINTS ?= requirements-ci.txt
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILED := $(shell sed -n '/^COMPILED = \[/,/^\]/s/.*"\(.*\)".*/\1/p' setup.py)
-PYTEST := $(BIN)/python -m pytest
+# Two at a time; what shares processes stays together (tests/conftest.py). `make test WORKERS=0`: one after the other.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -67,7 +69,7 @@ test-pure: $(VENV)/.compiled $(VENV)/.tools
 	@rm -rf $(VENV)/pure && mkdir -p $(VENV)/pure
 	@tar -cf - --exclude='*.so' --exclude=__pycache__ --exclude=node_modules --exclude='./$(VENV)' --exclude=./.git \
 		--exclude=./build --exclude=./.kvorum . | tar -xf - -C $(VENV)/pure
-	cd $(VENV)/pure && PYTHONPATH="$(CURDIR)/$(VENV)/pure" "$(abspath $(BIN))/python" -m pytest $(ARGS)
+	cd $(VENV)/pure && PYTHONPATH="$(CURDIR)/$(VENV)/pure" "$(abspath $(BIN))/python" -m pytest -n $(WORKERS) $(ARGS)
 
 # A copy of the tree with the key table alone compiled: with assertions, every block by itself, for the sanitizers of gcc.
 sanitize: $(VENV)/.tools

@@ -159,6 +159,7 @@ COMPILED = [
     "node/commands/zset_stores.py",
     "node/commands/zsets.py",
     "node/replication/backlog.py",
+    "node/replication/cutter.py",
     "node/replication/journal.py",
     "node/persistence/aof_apply.py",
     "node/persistence/aof_writer.py",

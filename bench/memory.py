@@ -19,7 +19,7 @@ class Bytes:
     used: float
 
 
-def _exchange(port: int, requests: bytes, replies: int) -> bytes:
+def exchange(port: int, requests: bytes, replies: int) -> bytes:
     """Send requests and read so many replies; returns the last one that is a string."""
     reader = hiredis.Reader(notEnoughData=Ellipsis)
     last = b""
@@ -37,7 +37,7 @@ def _exchange(port: int, requests: bytes, replies: int) -> bytes:
 
 def info_field(port: int, section: str, name: str) -> str:
     """One field of INFO."""
-    data = _exchange(port, f"INFO {section}\r\n".encode(), 1)
+    data = exchange(port, f"INFO {section}\r\n".encode(), 1)
     for line in data.decode().splitlines():
         if line.startswith(name + ":"):
             return line.split(":", 1)[1]
@@ -55,16 +55,16 @@ def encoded(words: list[bytes]) -> bytes:
 
 def _measure(server: Server, commands: Iterator[list[bytes]], units: int) -> Bytes:
     """Run commands on an empty server; the growth divided by `units`."""
-    _exchange(server.port, b"FLUSHALL SYNC\r\n", 1)
+    exchange(server.port, b"FLUSHALL SYNC\r\n", 1)
     rss, used = server.rss(), _used(server.port)
     batch: list[bytes] = []
     for words in commands:
         batch.append(encoded(words))
         if len(batch) == BATCH:
-            _exchange(server.port, b"".join(batch), BATCH)
+            exchange(server.port, b"".join(batch), BATCH)
             batch = []
     if batch:
-        _exchange(server.port, b"".join(batch), len(batch))
+        exchange(server.port, b"".join(batch), len(batch))
     return Bytes((server.rss() - rss) / units, (_used(server.port) - used) / units)
 
 

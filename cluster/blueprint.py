@@ -1,9 +1,10 @@
 """Blueprints: the YAML file that declares services, read with the position of every mistake.
 
 The form is that of a Render blueprint: a list `services` whose items of `type: keyvalue` are ours. Fields known from
-there: `name plan region maxmemoryPolicy ipAllowList`. Fields of Kvorum: `shards replicas port externalPort`,
-`maxmemory` and `maxclients` for `plan: custom`, and `sentinels` at the top. Services of other types are left to others;
-only their references to our services are checked. All mistakes of a file are reported at once.
+there: `name plan region maxmemoryPolicy ipAllowList`, and from its API `persistenceMode`. Fields of Kvorum: `shards
+replicas port externalPort`, `maxmemory` and `maxclients` for `plan: custom`, and `sentinels` at the top. Services of
+other types are left to others; only their references to our services are checked. All mistakes of a file are reported
+at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from cluster import plans
 from cluster.options import memory
+from cluster.persistence import MODES, OFF, OTHER_NAMES, Mode
 from cluster.positions import (
     INTEGER,
     MAX_BYTES,
@@ -77,7 +79,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One declared key-value service. A port that is None is chosen by the agent."""
+    """One declared key-value service. A port that is None is chosen by the agent; persistence, by the plan."""
 
     name: str
     allow: tuple[Allowed, ...]
@@ -88,6 +90,7 @@ class Service:
     replicas: int = 1
     port: int | None = None
     external_port: int | None = None
+    persistence: Mode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +236,13 @@ def _service(reader: Reader, item: Node, fields: Fields, where: str) -> Service 
             "Write 'ipAllowList: []' to allow internal access alone",
         )
     plan = _plan(reader, item, fields, known, where)
+    mode = known.get("persistenceMode")
+    if plan is not None and not plan.disk and mode not in (None, OFF):
+        reader.wrong(
+            fields["persistenceMode"][1],
+            f"{where}.persistenceMode",
+            f"the plan '{plan.name}' has no disk; choose a larger plan, or write 'persistenceMode: off'",
+        )
     if plan is None or known.get("name") is None or known.get("ipAllowList") is None:
         return None
     return Service(
@@ -245,6 +255,7 @@ def _service(reader: Reader, item: Node, fields: Fields, where: str) -> Service 
         replicas=default_replicas(plan) if known.get("replicas") is None else known["replicas"],
         port=known.get("port"),
         external_port=known.get("externalPort"),
+        persistence=known.get("persistenceMode"),
     )
 
 
@@ -290,6 +301,19 @@ def _name(reader: Reader, node: Node, where: str) -> str | None:
 
 def _policy(reader: Reader, node: Node, where: str) -> str | None:
     return reader.choice(node, where, POLICIES, "eviction policy")
+
+
+def _persistence(reader: Reader, node: Node, where: str) -> Mode | None:
+    word = reader.text(node, where)
+    if word is None or word in MODES:
+        return MODES.get(word or "")
+    ours = OTHER_NAMES.get(word.lower())
+    if ours is not None:
+        known = "; ".join(f"{mode.name} = {mode.about}" for mode in MODES.values())
+        reader.wrong(node, where, f"'{short(word)}' is called '{ours}' here ({known})")
+    else:
+        reader.choice(node, where, tuple(MODES), "mode of persistence")
+    return None
 
 
 def _plan_name(reader: Reader, node: Node, where: str) -> str | None:
@@ -375,6 +399,7 @@ _FIELDS: Final[dict[str, Callable[[Reader, Node, str], Any]]] = {
     "previewPlan": _preview_plan,
     "region": _region,
     "maxmemoryPolicy": _policy,
+    "persistenceMode": _persistence,
     "ipAllowList": _allow_list,
     "shards": _counted(1, MAX_SHARDS),
     "replicas": _counted(0, MAX_REPLICAS),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -26,6 +26,27 @@ LEVELS: Final = {
 """Valkey's names of log levels and ours."""
 
 MAX_VALUE: Final = 2_000
+
+
+class _Unfailing:
+    """A stream whose failures are nobody's: where the log is kept may be the very disk that is full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write if that is possible."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            return 0
+
+    def flush(self) -> None:
+        """Flush if that is possible."""
+        try:
+            self._stream.flush()
+        except OSError:
+            return
 
 
 def _bounded(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -77,7 +98,7 @@ def set_up(process: str, *, level: str = "notice", stream: TextIO | None = None)
             *last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, _Unfailing(out))),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()

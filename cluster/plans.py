@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from cluster.persistence import BOTH, OFF, Mode
+
 MB: Final = 1 << 20
 GB: Final = 1 << 30
 
@@ -24,6 +26,11 @@ class Plan:
     memory: int
     clients: int
     disk: bool
+
+    @property
+    def persistence(self) -> Mode:
+        """The mode of a service that names none."""
+        return BOTH if self.disk else OFF
 
 
 LADDER: Final[dict[str, Plan]] = {

@@ -1,8 +1,8 @@
 """`python -m node.check FILE [--json] [--fix]`: what a file of the data folder holds, and where it breaks.
 
-FILE is an RDB file, an append-only file, a manifest, or the folder that holds one. `kvorum check` runs this as a
-process of its own. Exit status: 0 the file is sound (or was made so), 1 it is not or can't be read, 2 wrong arguments.
-Only reads, unless --fix is given; memory is that of the largest key.
+FILE is an RDB file, an append-only file, a manifest, or a folder that holds some: the one of a set, or the data folder
+of a server. `kvorum check` runs this as a process of its own. Exit status: 0 everything is sound (or was made so), 1 it
+is not or can't be read, 2 wrong arguments. Only reads, unless --fix is given; memory is that of the largest key.
 """
 
 import argparse
@@ -11,10 +11,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from node.persistence import check as check_aof
 from node.rdb.opcodes import MAGIC, MAGIC_VALKEY
-from node.rdb.survey import BigKey, Survey, survey
+from node.rdb.survey import lines as survey_lines
+from node.rdb.survey import survey, text
 
 SOUND = 0
 BROKEN = 1
@@ -22,14 +24,8 @@ BROKEN = 1
 Report = dict[str, object]
 
 
-def _text(data: bytes) -> str:
-    """Bytes for people: printable ones as they are."""
-    return data.decode("utf-8", "backslashreplace")
-
-
-def _big(big: BigKey) -> Report:
-    unit = "bytes" if big.kind == "string" else "elements"
-    return {"db": big.dbid, "key": _text(big.key), "type": big.kind, "bytes_in_file": big.size, unit: big.elements}
+class Unknown(Exception):
+    """A file of another kind, or a folder without any; the text tells which."""
 
 
 def rdb_report(path: Path) -> Report:
@@ -37,64 +33,27 @@ def rdb_report(path: Path) -> Report:
     with path.open("rb") as file:
         found = survey(file, os.fstat(file.fileno()).st_size)
     report: Report = {"file": str(path), "kind": "rdb", "ok": found.error is None, "bytes": found.size}
-    report["version"] = found.version
-    report["aux"] = {_text(name): _text(value) for name, value in found.aux.items()}
-    report["databases"] = {
-        str(dbid): {"keys": db.keys, "expires": db.expires, "types": dict(sorted(db.types.items()))}
-        for dbid, db in sorted(found.databases.items())
-    }
-    report["keys"] = sum(db.keys for db in found.databases.values())
-    report["functions"] = found.functions
-    report["biggest"] = [_big(big) for big in found.biggest]
-    _add_oddities(report, found)
+    report.update(found.report())
+    if found.trailing:
+        report["trailing_bytes"] = found.trailing
     if found.error is not None:
         report["error"] = {"offset": found.error.offset, "reason": found.error.reason}
-        report["broken_key"] = None if found.broken_key is None else _text(found.broken_key)
-        report["last_good_key"] = None if found.last_key is None else _text(found.last_key)
+        report["broken_key"] = None if found.broken_key is None else text(found.broken_key)
+        report["last_good_key"] = None if found.last_key is None else text(found.last_key)
         report["last_good_db"] = found.last_dbid
     return report
 
 
-def _add_oddities(report: Report, found: Survey) -> None:
-    """What a usual file has not."""
-    if found.modules:
-        report["modules"] = found.modules
-    if found.importing:
-        report["importing_slots"] = [f"{first}-{last}" for first, last in found.importing]
-    if found.empty:
-        report["empty_keys"] = found.empty
-    if found.trailing:
-        report["trailing_bytes"] = found.trailing
-
-
-def _lines(report: Report) -> list[str]:
+def _rdb_lines(report: Report) -> list[str]:
     """The report as text."""
-    lines = [f"{report['file']}: {report['bytes']} bytes, RDB version {report['version'] or 'unknown'}"]
-    aux = report["aux"]
-    assert isinstance(aux, dict)
-    lines += [f"  {name}: {value}" for name, value in aux.items()]
-    databases = report["databases"]
-    assert isinstance(databases, dict)
-    for dbid, db in databases.items():
-        types = ", ".join(f"{kind} {number}" for kind, number in db["types"].items())
-        lines.append(f"db {dbid}: {db['keys']} keys, {db['expires']} with expiry ({types})")
-    lines.append(f"keys: {report['keys']}, libraries of functions: {report['functions']}")
-    biggest = report["biggest"]
-    assert isinstance(biggest, list)
-    for big in biggest:
-        inside = f", {big['elements']} elements" if "elements" in big else ""
-        lines.append(f"  big: db {big['db']} {big['key']!r}, {big['type']}, {big['bytes_in_file']} bytes{inside}")
-    for name in ("modules", "importing_slots", "empty_keys", "trailing_bytes"):
-        if name in report:
-            lines.append(f"{name.replace('_', ' ')}: {report[name]}")
-    return [*lines, *_verdict(report)]
-
-
-def _verdict(report: Report) -> list[str]:
+    head, *rest = survey_lines(report)
+    lines = [f"{report['file']}: {report['bytes']} bytes, {head}", *rest]
+    if "trailing_bytes" in report:
+        lines.append(f"trailing bytes: {report['trailing_bytes']}")
     error = report.get("error")
     if not isinstance(error, dict):
-        return ["sound"]
-    lines = [f"BROKEN at offset {error['offset']}: {error['reason']}"]
+        return [*lines, "sound"]
+    lines.append(f"BROKEN at offset {error['offset']}: {error['reason']}")
     if report["broken_key"] is not None:
         lines.append(f"  in the key {report['broken_key']!r}")
     if report["last_good_key"] is None:
@@ -113,47 +72,75 @@ def _kind(path: Path) -> str:
     return "rdb" if head.startswith(MAGIC) or head == MAGIC_VALKEY else "unknown"
 
 
-def _file_of(path: Path) -> Path:
-    """The file to look into: the manifest of a folder, the file itself else."""
-    manifests = sorted(path.glob("*.manifest")) if path.is_dir() else []
-    return manifests[0] if manifests else path
+def _files_of(folder: Path) -> list[Path]:
+    """What a folder holds for a server: its manifests; else its RDB files and append-only files, and the manifests of
+    the folders in it. Raises OSError and Unknown.
+    """
+    inside = sorted(folder.iterdir())
+    manifests = [path for path in inside if path.name.endswith(".manifest")]
+    if manifests:
+        return manifests
+    found = [path for path in inside if path.suffix in (".rdb", ".aof") and path.is_file()]
+    for path in inside:
+        if path.is_dir():
+            found += sorted(path.glob("*.manifest"))
+    if not found:
+        raise Unknown(f"{folder}: a folder without RDB file, append-only file or manifest")
+    return found
 
 
-def _report(path: Path, fix: bool) -> tuple[Report, list[str]] | None:
-    """The account of a file, as data and as text; None when nobody knows what it is. Raises OSError."""
+def _report(path: Path, fix: bool) -> tuple[Report, list[str]]:
+    """The account of a file, as data and as text. Raises OSError and Unknown."""
     kind = _kind(path)
     if kind == "unknown":
-        return None
+        raise Unknown(
+            f"{path}: no RDB file (it begins neither with REDIS nor with VALKEY), no append-only file and no manifest"
+        )
     if kind == "rdb":
         report = rdb_report(path)
-        return report, _lines(report)
+        return report, _rdb_lines(report)
     report = check_aof.set_report(path, fix) if kind == "manifest" else check_aof.file_report(path, fix)
     return report, check_aof.lines(report)
 
 
+def _everything(path: Path, fix: bool) -> tuple[Report, list[str]]:
+    """The account of a file, or of all that a folder holds. Raises OSError and Unknown."""
+    files = _files_of(path) if path.is_dir() else [path]
+    reports: list[Report] = []
+    lines: list[str] = []
+    for file in files:
+        report, said = _report(file, fix)
+        reports.append(report)
+        lines += said
+    if len(reports) == 1:
+        return reports[0], lines
+    sets = [report["file"] for report in reports if report["kind"] != "rdb"]
+    if sets:
+        lines.append(f"with appendonly yes a node loads {', '.join(map(str, sets))}; the RDB files with appendonly no")
+    return {"file": str(path), "kind": "folder", "ok": all(report["ok"] for report in reports), "files": reports}, lines
+
+
+def _print(said: str, stream: TextIO) -> None:
+    """Names of files and keys may be any bytes."""
+    print(said.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), file=stream)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check one file; returns the exit status."""
+    """Check one file or folder; returns the exit status."""
     parser = argparse.ArgumentParser(prog="kvorum check", description="Tell what a file holds and where it breaks.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--json", action="store_true", dest="as_json")
     parser.add_argument("--fix", action="store_true")
     options = parser.parse_args(argv)
-    path: Path = options.file
     try:
-        path = _file_of(path)
-        found = _report(path, options.fix)
-        if found is None:
-            print(f"{path}: no RDB file (it begins neither with REDIS nor with VALKEY), no append-only file and no "
-                  f"manifest", file=sys.stderr)  # fmt: skip
-            return BROKEN
-        report, lines = found
-    except OSError as error:
-        print(f"{path}: {error.strerror}", file=sys.stderr)
+        report, lines = _everything(options.file, options.fix)
+    except Unknown as error:
+        _print(str(error), sys.stderr)
         return BROKEN
-    if options.as_json:
-        print(json.dumps(report))
-    else:
-        print("\n".join(lines))
+    except OSError as error:
+        _print(f"{error.filename or options.file}: {error.strerror}", sys.stderr)
+        return BROKEN
+    _print(json.dumps(report) if options.as_json else "\n".join(lines), sys.stdout)
     return SOUND if report["ok"] else BROKEN
 
 

@@ -12,6 +12,7 @@ from mypy_extensions import i64
 from cluster.loop import READ_LARGE, READ_SIZE, Conn, Listener, Loop
 from node.clientmemory import account, evict, release
 from node.engine import Engine
+from node.replication.state import ONLINE, Replica
 from node.session import KIND_REPLICA, Session
 from node.waiting import drop_waiter
 
@@ -130,6 +131,8 @@ class ClientConn(Conn):
     def over_limit(self) -> bool:
         """The hard limit of the session's class; the soft one is cron's."""
         session = self.session
+        if takes_snapshot(session):
+            return False
         hard = self.engine.settings.output_limit(session.kind).hard
         if session.kind == KIND_REPLICA and hard > 0:
             hard = max(hard, self.engine.settings.repl_backlog_size)
@@ -141,6 +144,12 @@ class ClientConn(Conn):
     def on_close(self) -> None:
         """Forget the client everywhere."""
         forget(self.engine, self.session)
+
+
+def takes_snapshot(s: Session) -> bool:
+    """Whether what waits for a client is the snapshot that it asked for, whose sender goes at its pace."""
+    replica = s.replica
+    return isinstance(replica, Replica) and replica.state != ONLINE
 
 
 def forget(e: Engine, s: Session) -> None:

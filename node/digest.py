@@ -8,7 +8,7 @@ import hashlib
 from typing import Final
 
 from node.keyspace import Store
-from node.numbers import format_double
+from node.numbers import print_double
 from node.types.hash import Hash
 from node.types.quicklist import List
 from node.types.set import Set
@@ -63,7 +63,7 @@ def value_digest(digest: bytes, value: object, expires: bool) -> bytes:
         scores: list[float] = []
         value.collect(0, value.count, members, scores)
         for i in range(len(members)):
-            digest = join(digest, mix(mix(ZERO, members[i]), format_double(scores[i])))
+            digest = join(digest, mix(mix(ZERO, members[i]), print_double(scores[i])))
     elif isinstance(value, Stream):
         digest = _stream_digest(_kind(digest, _STREAM), value)
     return join(digest, b"!!expire!!") if expires else digest

@@ -123,15 +123,20 @@ def format_double(value: float) -> bytes:
 
     Integers up to 2**62 in full; else plain notation while the zeros to add are few, and `d.ddde+n` beyond.
     """
-    if value == 0.0:
-        return b"-0" if str(value).startswith("-") else b"0"
-    if -4611686018427387904.0 <= value <= 4611686018427387904.0:
+    if value != 0.0 and -4611686018427387904.0 <= value <= 4611686018427387904.0:
         whole = i64(int(value))
         if float(whole) == value:
             return format_int(whole)
-    elif value == _INF:
+    return print_double(value)
+
+
+def print_double(value: float) -> bytes:
+    """The same without the exception for integers: 4000000000.0 is `4e+9`, as Valkey's digests have it."""
+    if value == 0.0:
+        return b"-0" if str(value).startswith("-") else b"0"
+    if value == _INF:
         return b"inf"
-    elif value == -_INF:
+    if value == -_INF:
         return b"-inf"
     if value != value:
         return b"nan"

@@ -192,6 +192,9 @@ class Replication:
         """
         return {}
 
+    def restore(self, aux: dict[bytes, bytes]) -> None:
+        """Go on with the history that the auxiliary fields tell of a file which is being loaded at the start."""
+
     def follow(self, host: str, port: i64) -> None:
         """REPLICAOF host port."""
         raise NotImplementedError

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from node.clientmemory import recount
-from node.clients import ClientConn, set_clock
+from node.clients import ClientConn, set_clock, takes_snapshot
 from node.engine import Engine
 from node.migration import Migrator
 from node.persistence.aof import AofService
@@ -188,7 +188,7 @@ def _may_time_out(session: Session) -> bool:
 
 def _over_soft_limit(e: Engine, session: Session, conn: ClientConn) -> bool:
     limit = e.settings.output_limit(session.kind)
-    if limit.soft == 0 or conn.unsent_bytes <= limit.soft:
+    if limit.soft == 0 or takes_snapshot(session) or conn.unsent_bytes <= limit.soft:
         session.soft_since_ms = 0
         return False
     if session.soft_since_ms == 0:

@@ -196,6 +196,17 @@ def _only(name: str, value: str, *others: str) -> Option:
     return Option(name, Kind.ENUM, value, choices=(value, *others), check=check)
 
 
+def _only_some(name: str, values: tuple[str, ...], *others: str) -> Option:
+    """As `_only`, with several values; the first is the default."""
+
+    def check(words: Words, _old: Words) -> Words:
+        if words[0].decode() in others:
+            raise OptionError(f"this node does not accept '{words[0].decode()}' for {name}")
+        return words
+
+    return Option(name, Kind.ENUM, values[0], choices=(*values, *others), check=check)
+
+
 def _only_number(name: str, value: int) -> Option:
     """As `_only`, for a number."""
 
@@ -215,7 +226,7 @@ _NETWORK: Final = (
     _text("tls-key-file", immutable=True),
     _text("tls-ca-cert-file", immutable=True),
     Option("tls-auth-clients", Kind.ENUM, "yes", choices=("no", "yes", "optional"), immutable=True),
-    _only("tls-replication", "no", "yes"),
+    _flag("tls-replication", "no"),
     _only("tls-cluster", "no", "yes"),
     _text("unixsocket", immutable=True),
     Option("unixsocketperm", Kind.OCTAL, "0", 0, 0o777, immutable=True),
@@ -310,10 +321,10 @@ _REPLICATION: Final = (
     _number("repl-backlog-ttl", 3600, 0, I32_MAX),
     _number("repl-timeout", 60, 1, I32_MAX),
     _number("repl-ping-replica-period", 10, 1, I32_MAX, aliases=("repl-ping-slave-period",)),
-    _only("repl-diskless-sync", "yes", "no"),
+    _flag("repl-diskless-sync", "yes"),
     _number("repl-diskless-sync-delay", 5, 0, I32_MAX),
     _number("repl-diskless-sync-max-replicas", 0, 0, I32_MAX),
-    _only("repl-diskless-load", "disabled", "on-empty-db", "swapdb", "flush-before-load"),
+    _only_some("repl-diskless-load", ("disabled", "on-empty-db", "flush-before-load"), "swapdb"),
     _only("repl-disable-tcp-nodelay", "no", "yes"),
     _only("dual-channel-replication-enabled", "no", "yes"),
     _number("min-replicas-to-write", 0, 0, I32_MAX, aliases=("min-slaves-to-write",)),

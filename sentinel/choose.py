@@ -2,7 +2,8 @@
 
 Order as genuine: lower replica-priority (0 = never), then the larger replication offset, then the smaller run id.
 Stricter than genuine: only a replica that says that it follows this primary and holds data of it, or one that was
-seen in sync with it in the present configuration, may be chosen; an empty or foreign one must not take over a shard.
+seen in sync with it in the present configuration, may be chosen; an empty or foreign one must not take over a shard,
+nor one that is loading: what it has so far is a part.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ NEVER: Final = 0
 def is_eligible(shard: Shard, node: Node, now: float) -> bool:
     """May this node be promoted now?"""
     info = node.info
-    if info is None or info.role is not Role.REPLICA or info.priority == NEVER:
+    if info is None or info.role is not Role.REPLICA or info.priority == NEVER or info.loading:
         return False
     if node.down_since is not None or not is_reachable(node.health):
         return False

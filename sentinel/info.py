@@ -30,6 +30,7 @@ def parse_info(text: bytes) -> Info:
         offset=_number(fields.get("slave_repl_offset", fields.get("master_repl_offset", "")), 0),
         announced=fields.get("replica_announced", "1") != "0",
         replids=tuple(v for k in ("master_replid", "master_replid2") if (v := fields.get(k, "")).strip("0")),
+        loading=fields.get("loading") == "1",
     )
 
 

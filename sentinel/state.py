@@ -62,6 +62,7 @@ class Info:
     offset: int = 0
     announced: bool = True
     replids: tuple[str, ...] = ()
+    loading: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

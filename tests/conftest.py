@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -16,9 +18,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 import redis
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
+FIRST_PORT, LAST_PORT = 10_000, 32_000
+WORKERS = 8
 
 hypothesis.settings.register_profile("kvorum", deadline=None)  # a busy machine makes nothing wrong
 hypothesis.settings.load_profile("kvorum")
@@ -27,6 +33,20 @@ hypothesis.settings.load_profile("kvorum")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--run-slow`."""
     parser.addoption("--run-slow", action="store_true", help="run the tests marked slow as well")
+
+
+class ByFile(LoadScopeScheduling):
+    """Gives a worker of a parallel run whole files; one worker gets all that share packages and a service."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        shared = file.startswith("tests/apps/") or file == "tests/system/test_queues.py"
+        return "applications" if shared else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Let pytest-xdist divide the tests so."""
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -39,10 +59,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def find_free_port() -> int:
-    """A TCP port of the loopback that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback that nobody has at this moment, and that was not given in this run before.
+
+    It lies below the ports that the system takes for outgoing connections (32768 and up on Linux), which could
+    take it before its server does, and each worker of a parallel run has a range of its own.
+    """
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def _candidates() -> Iterator[int]:
+    """The ports of this worker, from a random one on, over and over."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS
+    size = (LAST_PORT - FIRST_PORT) // WORKERS
+    start = random.randrange(size)
+    for number in itertools.count(start):
+        yield FIRST_PORT + worker * size + number % size
+
+
+_ports = _candidates()
 
 
 def child_environment() -> dict[str, str]:
@@ -149,16 +187,8 @@ def oracle_command(folder: Path, port: int, *directives: str) -> list[str]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """A function that finds a free port, a new one at each call."""
-    given: set[int] = set()
-
-    def find() -> int:
-        while (port := find_free_port()) in given:
-            pass
-        given.add(port)
-        return port
-
-    return find
+    """`find_free_port`: a new one at each call."""
+    return find_free_port
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"handlers", "admission"},
         {"dispatch"},
         {"persistence", "replication", "migration"},
-        {"clients", "server", "lifecycle", "check", "__main__"},
+        {"clients", "server", "lifecycle", "check", "moving", "__main__"},
     ],
     "sentinel": [
         set(),

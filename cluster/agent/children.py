@@ -116,15 +116,27 @@ class Child:
             self._watch = -1
 
 
-async def stop_all(children: Iterable[Child], seconds: float) -> list[str]:
-    """End these together: SIGTERM, and SIGKILL for those that still run after `seconds`, whose names are given."""
+async def stop_all(
+    children: Iterable[Child], seconds: float, progress: Callable[[Child], int] = lambda _: 0
+) -> list[str]:
+    """End these together: SIGTERM, and SIGKILL for those that still run after `seconds`, whose names are given.
+
+    A child whose `progress` grew within that time has as much again.
+    """
     stubborn: list[str] = []
+
+    async def ends(child: Child) -> bool:
+        before = -1
+        while (now := progress(child)) > before:
+            before = now
+            with trio.move_on_after(seconds):
+                await child.wait()
+                return True
+        return False
 
     async def stop(child: Child) -> None:
         child.signal(signal.SIGTERM)
-        with trio.move_on_after(seconds) as scope:
-            await child.wait()
-        if scope.cancelled_caught:
+        if not await ends(child):
             stubborn.append(child.name)
             child.signal(signal.SIGKILL)
             await child.wait()

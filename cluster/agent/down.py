@@ -10,7 +10,8 @@ import trio
 
 from cluster.agent.home import Home, HomeError
 
-STOP_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 900.0
+"""Longer than an agent gives its processes to write what they keep on disk."""
 
 
 async def down(home: Home) -> int | None:

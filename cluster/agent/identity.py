@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from cluster.blueprint import Blueprint, Service
+from cluster.persistence import MODES, Mode
 
 NODE_PORTS: Final = 7000
 SENTINEL_PORTS: Final = 26379
@@ -32,12 +33,16 @@ class NodeRecord(msgspec.Struct, frozen=True):
 
 
 class ServiceRecord(msgspec.Struct, frozen=True):
-    """A service: the password of its external endpoint and its nodes."""
+    """A service: the password of its external endpoint, its nodes, and the mode that `kvorum persistence` set.
+
+    `persistence` is the name of a mode, or empty: then the blueprint or the plan says it.
+    """
 
     name: str
     password: str
     shards: int
     nodes: tuple[NodeRecord, ...]
+    persistence: str = ""
 
 
 class SentinelRecord(msgspec.Struct, frozen=True):
@@ -59,6 +64,23 @@ class Identity(msgspec.Struct, frozen=True):
     def service(self, name: str) -> ServiceRecord | None:
         """The record of a service, or None."""
         return next((s for s in self.services if s.name == name), None)
+
+
+def wanted_mode(service: Service, record: ServiceRecord | None) -> Mode:
+    """The mode of persistence: the blueprint's word, else what was set on the command line, else the plan's."""
+    if service.persistence is not None:
+        return service.persistence
+    kept = MODES.get(record.persistence) if record is not None and service.plan.disk else None
+    return kept or service.plan.persistence
+
+
+def with_mode(identity: Identity, service: str, mode: Mode) -> Identity:
+    """The identity with the mode of a service set."""
+    services = tuple(
+        msgspec.structs.replace(one, persistence=mode.name) if one.name == service else one
+        for one in identity.services
+    )
+    return msgspec.structs.replace(identity, services=services)
 
 
 def to_json(identity: Identity) -> bytes:
@@ -143,7 +165,9 @@ def _service(service: Service, old: ServiceRecord | None, secret: Callable[[int]
         while len(known) < 1 + service.replicas:
             known.append(NodeRecord(_free_name(shard, known), secret(40), shard, 0))
         nodes += [NodeRecord(node.name, node.id, shard, ports.keep(node.port, NODE_PORTS)) for node in known]
-    return ServiceRecord(service.name, old.password if old else secret(40), service.shards, tuple(nodes))
+    password = old.password if old else secret(40)
+    chosen = old.persistence if old and service.persistence is None and service.plan.disk else ""
+    return ServiceRecord(service.name, password, service.shards, tuple(nodes), chosen)
 
 
 def _shards(count: int) -> str:

@@ -6,18 +6,19 @@ Every process has a folder and a configuration file in it; secrets are in these 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from cluster import plans
 from cluster.agent.home import Home
-from cluster.agent.identity import Identity, NodeRecord, SentinelRecord, ServiceRecord
+from cluster.agent.identity import Identity, NodeRecord, SentinelRecord, ServiceRecord, wanted_mode
 from cluster.blueprint import Blueprint, Service
 from cluster.options import quote
+from cluster.persistence import Mode, directives
 from cluster.tls import Certificates
-from cluster.topology import Node, Shard, Topology, even_slots, to_json
+from cluster.topology import Node, Shard, Topology, even_slots, to_json, with_primary
 
 HOST: Final = "127.0.0.1"
 INTERNAL_PORT: Final = 6379
@@ -136,6 +137,18 @@ def _node(record: NodeRecord) -> Node:
     return Node(record.id, HOST, record.port, record.shard)
 
 
+def led_by_data(topology: Topology, holding: Collection[str]) -> Topology:
+    """The topology in which no shard starts under a node that has nothing while another one of it is in `holding`.
+
+    `holding` has the ids of the nodes with data on disk. An empty primary would have its replicas throw theirs away.
+    """
+    for shard in topology.shards:
+        heirs = [member for member in shard.replicas if member in holding]
+        if heirs and shard.primary not in holding:
+            topology = with_primary(topology, shard.name, heirs[0], shard.epoch + 1)
+    return topology
+
+
 def lay_out(
     blueprint: Blueprint,
     identity: Identity,
@@ -143,12 +156,15 @@ def lay_out(
     home: Home,
     certificates: Certificates,
     addresses: tuple[str, ...],
+    modes: Mapping[str, Mode] | None = None,
 ) -> Deployment:
-    """All processes of the blueprint. `addresses` are those of the loopback that this machine has."""
+    """All processes of the blueprint. `addresses` are those of the loopback that this machine has; `modes` has the
+    modes of persistence, by node id, of nodes that must start in another one than is wanted.
+    """
     ends = endpoints(blueprint, identity)
     processes: list[Process] = []
     for service in blueprint.services:
-        processes += _nodes(service, identity, topologies[service.name], home)
+        processes += _nodes(service, identity, topologies[service.name], home, modes or {})
     for index in range(blueprint.sentinels):
         processes.append(_sentinel(index, blueprint, identity, topologies, home))
     for service, end in zip(blueprint.services, ends, strict=True):
@@ -161,9 +177,12 @@ def _lines(*lines: tuple[object, ...]) -> bytes:
     return b"".join(b" ".join(quote(str(word).encode()) for word in line) + b"\n" for line in lines)
 
 
-def _nodes(service: Service, identity: Identity, topology: Topology, home: Home) -> list[Process]:
+def _nodes(
+    service: Service, identity: Identity, topology: Topology, home: Home, modes: Mapping[str, Mode]
+) -> list[Process]:
     record = identity.service(service.name)
     assert record is not None
+    wanted = wanted_mode(service, record)
     found: list[Process] = []
     for node in record.nodes:
         if topology.node(node.id) is None:
@@ -180,6 +199,8 @@ def _nodes(service: Service, identity: Identity, topology: Topology, home: Home)
             ("maxmemory", plans.node_memory(service.plan, service.shards)),
             ("maxmemory-policy", service.policy),
             ("maxclients", plans.node_clients(service.plan)),
+            ("repl-diskless-sync-delay", 0),  # a backup begins on all shards within one short pause
+            *directives(modes.get(node.id, wanted)),
         )
         files = {"node.conf": config, "nodes.conf": to_json(topology)}
         found.append(Process(node.name, "node", folder, files, HOST, node.port, service.name, node.id))

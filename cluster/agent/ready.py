@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from cluster.agent.layout import Process
@@ -37,8 +37,10 @@ async def missing(process: Process, *, primary: bool, cluster: bool, masters: It
 
 async def _node(link: Link, primary: bool, cluster: bool) -> str | None:
     pong = await link.call("PING")
+    if isinstance(pong, ReplyError) and pong.code == "LOADING":
+        return loading(parse_info(await link.ask("INFO", "persistence")))
     if isinstance(pong, ReplyError):
-        return "loading its data" if pong.code == "LOADING" else pong.text
+        return pong.text
     info = parse_info(await link.ask("INFO", "replication"))
     if primary and info.get("role") != "master":
         return "not yet a primary"
@@ -47,6 +49,33 @@ async def _node(link: Link, primary: bool, cluster: bool) -> str | None:
     if cluster and parse_info(await link.ask("CLUSTER", "INFO")).get("cluster_state") != "ok":
         return "waiting for the slot map"
     return None
+
+
+def loading(info: Mapping[str, str]) -> str:
+    """How far a node that answers LOADING has come, from the fields of INFO persistence."""
+    share, left = info.get("loading_loaded_perc"), info.get("loading_eta_seconds")
+    if share is None:
+        return "loading its data"
+    return f"loading its data: {float(share):.0f} %" + (f", {left} s left" if left and float(share) > 1 else "")
+
+
+async def keys_of(host: str, port: int) -> int | None:
+    """How many keys a node holds; None when it does not answer."""
+    try:
+        async with await open_link(host, port, connect_timeout=PATIENCE, timeout=PATIENCE) as link:
+            return count_keys(parse_info(await link.ask("INFO", "keyspace")))
+    except LinkError:
+        return None
+
+
+def count_keys(info: Mapping[str, str]) -> int:
+    """The keys of all databases, from `db0:keys=12,expires=0,…` and the like."""
+    counts = [
+        value.partition(",")[0].removeprefix("keys=")
+        for field, value in info.items()
+        if field.startswith("db") and field[2:].isdigit()
+    ]
+    return sum(int(count) for count in counts if count.isdigit())
 
 
 async def _sentinel(link: Link, masters: Iterable[str]) -> str | None:

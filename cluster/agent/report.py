@@ -9,6 +9,7 @@ import msgspec
 from cluster.agent.home import Home, HomeError
 from cluster.agent.layout import Deployment, Endpoint
 from cluster.blueprint import Blueprint
+from cluster.persistence import Mode
 from cluster.tls import Certificates
 
 
@@ -38,6 +39,7 @@ class RunningService(msgspec.Struct, frozen=True):
     external_url: str | None
     allow: tuple[str, ...]
     redis_cli: str
+    persistence: str = ""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -52,9 +54,14 @@ class Running(msgspec.Struct, frozen=True):
 
 
 def describe(
-    blueprint: Blueprint, deployment: Deployment, home: Home, certificates: Certificates, pids: dict[str, int]
+    blueprint: Blueprint,
+    deployment: Deployment,
+    home: Home,
+    certificates: Certificates,
+    pids: dict[str, int],
+    modes: dict[str, Mode],
 ) -> Running:
-    """The report; `pids` by process name, the agent's own under ''."""
+    """The report; `pids` by process name, the agent's own under ''; `modes` of persistence by service name."""
     services = tuple(
         RunningService(
             name=service.name,
@@ -68,6 +75,7 @@ def describe(
             external_url=end.external_url,
             allow=tuple(allowed.source for allowed in service.allow),
             redis_cli=redis_cli(end, certificates),
+            persistence=modes[service.name].name,
         )
         for service, end in zip(blueprint.services, deployment.endpoints, strict=True)
     )

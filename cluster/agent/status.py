@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import trio
 
-from cluster.agent.ready import parse_info
+from cluster.agent.modes import mode_on
+from cluster.agent.ready import count_keys, loading, parse_info
 from cluster.agent.report import Running, RunningProcess, RunningService
 from cluster.agent.sentinels import Sentinels
 from cluster.link import Link, LinkError, LinkRefused, open_link
+from cluster.moving import FOLDER, MovingFiles
+from cluster.persistence import MODES
 from cluster.topology import Shard, Topology
 
 PATIENCE: Final = 2.0
+MODE: Final = "kvorum_persistence"
+
+
+class DiskStatus(msgspec.Struct, frozen=True):
+    """What a node keeps on disk: its mode, the last RDB file (seconds since 1970; None: none since the start), whether
+    the last writes succeeded, the bytes of its append-only file, and the changes that no RDB file has.
+    """
+
+    mode: str
+    last_save: int | None = None
+    saved: bool = True
+    changes: int | None = None
+    aof_size: int | None = None
+    appended: bool = True
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """A node. `state` is online, syncing or down; `lag` in bytes behind its primary; memory in bytes."""
+    """A node. `state` is online, loading, syncing or down; `lag` in bytes behind its primary; memory in bytes.
+
+    `doing` says what it is busy with: loading, saving, rewriting, syncing, and how far it is.
+    """
 
     name: str
     id: str
@@ -33,6 +54,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     keys: int | None = None
     pid: int | None = None
     uptime: int | None = None
+    disk: DiskStatus | None = None
+    doing: str = ""
 
 
 class ShardStatus(msgspec.Struct, frozen=True):
@@ -55,6 +78,8 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     external_url: str | None
     proxy: str
     shards: tuple[ShardStatus, ...]
+    persistence: str = ""
+    preparing: str = ""  # data are moving in: `fork in progress: load`
 
 
 class SentinelStatus(msgspec.Struct, frozen=True):
@@ -105,7 +130,13 @@ async def gather(running: Running) -> Status:
         for service in running.services:
             nursery.start_soon(learn, service.name)
     names = {process.node: process for process in running.processes if process.node}
-    services = tuple(_service(one, topologies[one.name], names, alive, infos) for one in running.services)
+    services = tuple(
+        msgspec.structs.replace(
+            _service(one, topologies[one.name], names, alive, infos),
+            preparing=MovingFiles(Path(running.home) / FOLDER, one.name).activity(),
+        )
+        for one in running.services
+    )
     sentinels = tuple(
         SentinelStatus(p.name, f"{p.host}:{p.port}", alive[p.name]) for p in running.processes if p.kind == "sentinel"
     )
@@ -123,17 +154,19 @@ def worst(states: Iterable[str]) -> str:
 
 
 async def _ask(process: RunningProcess) -> tuple[str, dict[str, str]]:
-    """Whether a process answers, and its INFO if it is a node."""
+    """Whether a process answers, and its INFO if it is a node, with the mode of persistence as a field of ours."""
     try:
         async with await open_link(process.host, process.port, connect_timeout=PATIENCE, timeout=PATIENCE) as link:
             if process.kind == "node":
-                return "online", parse_info(await link.ask("INFO"))
+                info = parse_info(await link.ask("INFO"))
+                info[MODE] = (await mode_on(link)).name
+                return "loading" if info.get("loading") == "1" else "online", info
             await link.ask("PING")
             return "online", {}
     except LinkRefused:
         return "down", {}
-    except LinkError as error:
-        return ("down" if "LOADING" not in str(error) else "loading"), {}
+    except LinkError:
+        return "down", {}
 
 
 def _service(
@@ -157,6 +190,7 @@ def _service(
         service.external_url,
         proxy,
         shards,
+        service.persistence,
     )
 
 
@@ -204,21 +238,52 @@ def _node(name: str, node: str, address: str, alive: str, info: dict[str, str], 
         memory=_number(info, "used_memory"),
         maxmemory=_number(info, "maxmemory"),
         clients=_number(info, "connected_clients"),
-        keys=sum(_keys(value) for field, value in info.items() if field.startswith("db") and field[2:].isdigit()),
+        keys=count_keys(info),
         pid=_number(info, "process_id"),
         uptime=_number(info, "uptime_in_seconds"),
+        disk=_disk(info),
+        doing=_doing(info, syncing),
     )
+
+
+def _disk(info: dict[str, str]) -> DiskStatus:
+    mode = MODES[info[MODE]]
+    return DiskStatus(
+        mode=mode.name,
+        last_save=_last_save(info) if mode.snapshot else None,
+        saved=info.get("rdb_last_bgsave_status") != "err",
+        changes=_number(info, "rdb_changes_since_last_save") if mode.snapshot else None,
+        aof_size=_number(info, "aof_current_size"),
+        appended=info.get("aof_last_write_status") != "err",
+    )
+
+
+def _last_save(info: dict[str, str]) -> int | None:
+    """When the last RDB file was written; the time that a node names before it has written one is that of its start."""
+    return _number(info, "rdb_last_save_time") if _number(info, "rdb_saves") else None
+
+
+def _doing(info: dict[str, str], syncing: bool) -> str:
+    """What a node is busy with, and how far it is."""
+    if info.get("loading") == "1":
+        return loading(info)
+    share = f"{float(info.get('current_fork_perc', '0')):.0f} %"
+    found: list[str] = []
+    if syncing:
+        total, done = _number(info, "master_sync_total_bytes"), _number(info, "master_sync_read_bytes")
+        running = info.get("master_sync_in_progress") == "1"
+        part = f" {100 * done // total} %" if running and total and done is not None else ""
+        found.append(f"copying from its primary:{part}" if part else "copying from its primary" if running else "")
+    if info.get("rdb_bgsave_in_progress") == "1":
+        found.append(f"saving: {share}")
+    if info.get("aof_rewrite_in_progress") == "1":
+        found.append(f"rewriting its append-only file: {share}")
+    return ", ".join(filter(None, found))
 
 
 def _number(info: dict[str, str], field: str) -> int | None:
     text = info.get(field, "")
     return int(text) if text.isdigit() else None
-
-
-def _keys(value: str) -> int:
-    """The keys of a database, from `keys=12,expires=0,…`."""
-    text = value.partition(",")[0].removeprefix("keys=")
-    return int(text) if text.isdigit() else 0
 
 
 async def failover(running: Running, service: str, shard: str, seconds: float) -> tuple[str, str, float]:

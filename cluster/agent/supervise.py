@@ -4,7 +4,8 @@
 - A replica, a proxy or a sentinel is started again at once; when it dies again soon, after a pause that doubles.
 - A primary with a running replica is not started again before a new primary shows in the topology: it would come
   back as a primary, without its data if nothing keeps them on disk, and its replicas would follow it into emptiness.
-  It then comes back as a replica of the new one. If no failover comes in time, it is started in place.
+  It then comes back as a replica of the new one. If no failover comes in time, it is started in place; without a
+  journal only when no replica has anything that it would lose: else it goes on waiting, and that is told.
 - A primary without a running replica is started in place.
 """
 
@@ -22,9 +23,9 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 
 FAILOVER_SECONDS: Final = 10.0
-"""How long a dead primary waits for its successor when its data are on disk."""
-FAILOVER_SECONDS_WITHOUT_DISK: Final = 60.0
-"""The same when a start in place would lose the data that its replicas still have."""
+"""How long a dead primary waits for its successor when a journal has what it had acknowledged."""
+FAILOVER_SECONDS_WITHOUT_JOURNAL: Final = 60.0
+"""After how long the replicas are asked whether they have what a start in place would lose; and asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +44,11 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All processes by name, the newest topology of each service, and whether nodes find their data on disk."""
+    """All processes by name, the newest topology of each service, and the services whose nodes keep a journal."""
 
     watched: Mapping[str, Watched]
     topologies: Mapping[str, Topology]
-    on_disk: bool = False
+    journaled: frozenset[str] = frozenset()
 
     def check_invariants(self) -> None:
         """A process runs or has a time to start; only a dead node awaits a new primary."""
@@ -71,6 +72,21 @@ class TopologyChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ModeChanged:
+    """Nodes of a service keep a journal from now on, or no longer do."""
+
+    service: str
+    journal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NothingToLose:
+    """No running replica of this dead primary holds any key."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Woke:
     """The time that `next_wake` named has come."""
 
@@ -90,8 +106,16 @@ class Start:
     primary: str = ""
 
 
-Event: TypeAlias = Died | TopologyChanged | Woke
-Action: TypeAlias = TellDead | Start
+@dataclass(frozen=True, slots=True)
+class AskReplicas:
+    """Find out whether running replicas of this dead primary hold keys; if not, send `NothingToLose`."""
+
+    name: str
+    replicas: tuple[str, ...]
+
+
+Event: TypeAlias = Died | TopologyChanged | ModeChanged | NothingToLose | Woke
+Action: TypeAlias = TellDead | Start | AskReplicas
 
 
 def decide(state: State, event: Event, now: float) -> tuple[State, list[Action]]:
@@ -100,6 +124,11 @@ def decide(state: State, event: Event, now: float) -> tuple[State, list[Action]]
     if isinstance(event, TopologyChanged):
         topologies = {**state.topologies, event.topology.service: event.topology}
         state = replace(state, topologies=topologies)
+    elif isinstance(event, ModeChanged):
+        others = state.journaled - {event.service}
+        state = replace(state, journaled=others | {event.service} if event.journal else others)
+    elif isinstance(event, NothingToLose) and state.watched[event.name].awaits:
+        state = _with(state, replace(state.watched[event.name], awaits=False, restart_at=now))
     elif isinstance(event, Died) and state.watched[event.name].running:
         dead = _died(state, state.watched[event.name], now)
         state = _with(state, dead)
@@ -134,7 +163,7 @@ def _with(state: State, one: Watched) -> State:
 def _died(state: State, one: Watched, now: float) -> Watched:
     deaths = 1 if now - one.started >= STABLE_SECONDS else one.deaths + 1
     awaits = _has_successor(state, one)
-    wait = _patience(state) if awaits else _pause(deaths)
+    wait = _patience(state, one) if awaits else _pause(deaths)
     return replace(one, running=False, deaths=deaths, awaits=awaits, restart_at=now + wait)
 
 
@@ -143,16 +172,20 @@ def _pause(deaths: int) -> float:
     return 0.0 if deaths <= 1 else min(FIRST_PAUSE * 2.0 ** min(deaths - 2, 16), LONGEST_PAUSE)
 
 
-def _patience(state: State) -> float:
-    return FAILOVER_SECONDS if state.on_disk else FAILOVER_SECONDS_WITHOUT_DISK
+def _patience(state: State, one: Watched) -> float:
+    return FAILOVER_SECONDS if one.service in state.journaled else FAILOVER_SECONDS_WITHOUT_JOURNAL
+
+
+def _successors(state: State, one: Watched) -> tuple[str, ...]:
+    """The names of the running replicas of a shard's primary; empty for other processes."""
+    shard = _shard(state, one)
+    if shard is None or shard.primary != one.node:
+        return ()
+    return tuple(other.name for other in state.watched.values() if other.running and other.node in shard.replicas)
 
 
 def _has_successor(state: State, one: Watched) -> bool:
-    """Is this the primary of a shard of which another node is running?"""
-    shard = _shard(state, one)
-    if shard is None or shard.primary != one.node:
-        return False
-    return any(other.running and other.node in shard.replicas for other in state.watched.values())
+    return bool(_successors(state, one))
 
 
 def _end_waits(state: State, now: float) -> State:
@@ -166,7 +199,12 @@ def _end_waits(state: State, now: float) -> State:
 def _start_due(state: State, now: float) -> tuple[State, list[Action]]:
     actions: list[Action] = []
     for one in list(state.watched.values()):
-        if one.restart_at is not None and one.restart_at <= now:
+        if one.restart_at is None or one.restart_at > now:
+            continue
+        if one.awaits and one.service not in state.journaled:
+            actions.append(AskReplicas(one.name, _successors(state, one)))
+            state = _with(state, replace(one, restart_at=now + FAILOVER_SECONDS_WITHOUT_JOURNAL))
+        else:
             actions.append(Start(one.name, primary_of(state, one)))
             state = _with(state, replace(one, running=True, started=now, restart_at=None, awaits=False))
     return state, actions

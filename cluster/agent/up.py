@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -10,18 +11,20 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
-from cluster.agent import report, supervise
+from cluster.agent import identity, modes, report, supervise
 from cluster.agent.children import Child, command, stop_all
 from cluster.agent.home import Home, HomeLock
 from cluster.agent.layout import Process, topology_of
 from cluster.agent.prepare import Prepared, prepare
-from cluster.agent.ready import missing
+from cluster.agent.ready import keys_of, missing
 from cluster.agent.sentinels import Sentinels
 from cluster.blueprint import Blueprint
 from cluster.files import write_file
+from cluster.persistence import MODES
 from cluster.topology import Topology, to_json
 
 START_SECONDS: Final = 90.0
+"""How long a process may take to be ready while no process of the house gets any further."""
 STOP_SECONDS: Final = 10.0
 CHECK_EVERY: Final = 0.15
 FOLLOW_EVERY: Final = 0.5
@@ -71,6 +74,9 @@ class Agent:
         self._processes = {process.name: process for process in prepared.deployment.processes}
         self._names = {process.node: process.name for process in prepared.deployment.processes if process.node}
         self._topologies = dict(prepared.deployment.topologies)
+        self._modes = dict(prepared.modes)
+        self._state_read = self._state_time()
+        self._advanced = 0.0
         self._sentinels = Sentinels([(p.host, p.port) for p in prepared.deployment.of_kind("sentinel")])
         self._events_in, self._events = trio.open_memory_channel[supervise.Event](math.inf)
         self._scope = trio.CancelScope()
@@ -110,6 +116,7 @@ class Agent:
     async def _bring_up(self, nursery: trio.Nursery) -> None:
         """Nodes first: a sentinel that watches before they run would take them for dead."""
         deployment = self._prepared.deployment
+        self._advanced = trio.current_time()
         rest = (*deployment.of_kind("sentinel"), *deployment.of_kind("proxy"))
         for batch in (deployment.of_kind("node"), rest):
             for process in batch:
@@ -124,12 +131,26 @@ class Agent:
                 raise failures[0]
         self._is_ready = True
         self._observer.ready(self._report())
+        for process in deployment.of_kind("node"):
+            nursery.start_soon(self._settle_mode, process)
+
+    async def _settle_mode(self, process: Process) -> None:
+        """Bring a node that loaded files of another mode into the one that is wanted, and put old files aside."""
+        mode = self._modes[process.service]
+        try:
+            if process.name in self._prepared.switching:
+                await modes.switch_node(process.name, (process.host, process.port), mode, lambda _name, _text: None)
+                self._observer.message(f"{process.name} keeps '{mode.name}' from now on")
+            for name in modes.put_aside(process.folder, mode):
+                self._observer.message(f"{process.name}: {name} is not written in mode '{mode.name}' and was put aside")
+        except (modes.ModeError, OSError) as error:
+            self._observer.message(f"{process.name} is not in mode '{mode.name}': {error}")
 
     def _report(self) -> report.Running:
         """Describe what runs, and leave it in the data directory for the other commands."""
         pids = {"": os.getpid(), **{name: child.pid for name, child in self._children.items()}}
         running = report.describe(
-            self._blueprint, self._prepared.deployment, self._home, self._prepared.certificates, pids
+            self._blueprint, self._prepared.deployment, self._home, self._prepared.certificates, pids, self._modes
         )
         write_file(self._home.running, msgspec.json.format(msgspec.json.encode(running), indent=2) + b"\n")
         return running
@@ -156,12 +177,14 @@ class Agent:
         await self._events_in.send(supervise.Died(child.name))
 
     async def _until_ready(self, process: Process, failures: list[StartError], scope: trio.CancelScope) -> None:
-        deadline = trio.current_time() + START_SECONDS
         child = self._children[process.name]
+        before = ""
         while (lack := await self._missing(process)) is not None:
             self._observer.state(process.name, "starting", lack)
             status = child.exit_status
-            if status is not None or trio.current_time() > deadline:
+            if lack != before:
+                before, self._advanced = lack, trio.current_time()
+            if status is not None or trio.current_time() > self._advanced + START_SECONDS:
                 what = f"is not ready after {START_SECONDS:.0f} s ({lack})" if status is None else _ended(status)
                 failures.append(StartError(f"{process.name} {what}{self._excerpt(process.name)}"))
                 scope.cancel()
@@ -182,7 +205,8 @@ class Agent:
     async def _keep_up(self, nursery: trio.Nursery) -> None:
         now = trio.current_time()
         watched = {p.name: supervise.Watched(p.name, p.node, p.service, started=now) for p in self._processes.values()}
-        state = supervise.State(watched, self._topologies)
+        journaled = frozenset(name for name, mode in self._modes.items() if mode.journal)
+        state = supervise.State(watched, self._topologies, journaled)
         while True:
             event: supervise.Event = supervise.Woke()
             wake = supervise.next_wake(state)
@@ -205,6 +229,9 @@ class Agent:
         if isinstance(action, supervise.TellDead):
             nursery.start_soon(self._sentinels.tell_dead, action.node)
             return
+        if isinstance(action, supervise.AskReplicas):
+            nursery.start_soon(self._ask_replicas, action)
+            return
         process = self._processes[action.name]
         try:
             self._start(process, action.primary, nursery)
@@ -216,6 +243,20 @@ class Agent:
         self._observer.message(f"{process.name} started again{role} (pid {self._children[process.name].pid})")
         self._report()
         nursery.start_soon(self._say_when_ready, process, self._children[process.name])
+
+    async def _ask_replicas(self, action: supervise.AskReplicas) -> None:
+        """Would a start in place of this primary lose what its replicas have?"""
+        for name in action.replicas:
+            process = self._processes[name]
+            keys = await keys_of(process.host, process.port)
+            if keys != 0:
+                what = f"the {keys} keys that {name} has" if keys else f"what {name} has, which does not answer"
+                self._observer.message(
+                    f"{action.name} is not started: it could come back without {what}, and no sentinel has promoted "
+                    f"that; see 'kvorum status' and the sentinels' logs"
+                )
+                return
+        await self._events_in.send(supervise.NothingToLose(action.name))
 
     async def _say_when_ready(self, process: Process, child: Child) -> None:
         while child.exit_status is None:
@@ -241,6 +282,7 @@ class Agent:
                     await self._sentinels.announce(corrected)
                 if corrected != known:
                     self._take(service.name, known, corrected)
+            self._read_modes()
             await trio.sleep(FOLLOW_EVERY)
 
     def _take(self, service: str, old: Topology, new: Topology) -> None:
@@ -253,6 +295,31 @@ class Agent:
                 name = self._names.get(shard.primary, shard.primary)
                 self._observer.message(f"{name} is now the primary of {shard.name} (epoch {shard.epoch})")
 
+    def _state_time(self) -> int:
+        with contextlib.suppress(OSError):
+            return self._home.state.stat().st_mtime_ns
+        return 0
+
+    def _read_modes(self) -> None:
+        """Take over what `kvorum persistence` has written into the state file."""
+        changed = self._state_time()
+        if changed == self._state_read:
+            return
+        self._state_read = changed
+        try:
+            known = identity.from_json(self._home.state.read_bytes())
+        except (OSError, identity.IdentityError) as error:
+            self._observer.message(f"{self._home.state} can't be read: {error}")
+            return
+        for service in self._blueprint.services:
+            record = known.service(service.name)
+            mode = MODES.get(record.persistence) if record is not None else None
+            if mode is not None and mode != self._modes[service.name]:
+                self._modes[service.name] = mode
+                self._events_in.send_nowait(supervise.ModeChanged(service.name, mode.journal))
+                self._observer.message(f"service {service.name} keeps '{mode.name}' from now on: {mode.about}")
+                self._report()
+
     # --- down
     async def _take_down(self) -> None:
         """End all: sentinels first, lest they see failures, then proxies, then primaries while replicas hear them."""
@@ -264,12 +331,21 @@ class Agent:
         for stage in stages:
             for child in stage:
                 self._observer.state(child.name, "stopping")
-            for name in await stop_all(stage, STOP_SECONDS):
+            for name in await stop_all(stage, STOP_SECONDS, self._progress):
                 self._observer.message(f"{name} did not stop within {STOP_SECONDS:.0f} s and was killed")
             for child in stage:
                 self._observer.state(child.name, "stopped")
                 child.close()
         await self._sentinels.aclose()
+
+
+    def _progress(self, child: Child) -> int:
+        """Bytes of unfinished files: a node with snapshots writes one at its end, as long as the data are large."""
+        sizes = 0
+        for path in self._processes[child.name].folder.glob("temp-*.rdb"):
+            with contextlib.suppress(OSError):
+                sizes += path.stat().st_size
+        return sizes
 
 
 def _ended(status: int) -> str:

@@ -3,7 +3,7 @@
 from mypy_extensions import i64
 
 from cluster.slots import key_slot
-from node.commands.reading import read
+from node.commands.reading import already_past, read
 from node.engine import NOTIFY_GENERIC, Engine, Handler
 from node.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from node.eviction import CLOCK_MASK, LFU, POLICIES
@@ -44,7 +44,7 @@ def restore_command(e: Engine, s: Session, args: list[bytes]) -> None:
     expire_at: i64 = ttl
     if ttl > 0 and not absolute:  # what leaves the 64 bits counts as past
         expire_at = e.now_ms + ttl if ttl <= I64_MAX - e.now_ms else 1
-    if 0 < expire_at <= e.now_ms and e.replication.primary:
+    if expire_at > 0 and already_past(e, expire_at):
         if existed:
             e.changed(s, key, NOTIFY_GENERIC, b"del")
             e.replace_with([b"DEL", key])

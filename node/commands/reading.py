@@ -78,7 +78,7 @@ def announce_new(e: Engine, dbid: i64, slot: i64, key: bytes) -> None:
 
 def already_past(e: Engine, at_ms: i64) -> bool:
     """Whether an expiry lies in the past and the key goes at once; a replica waits for its primary's word."""
-    return at_ms <= e.now_ms and e.replication.primary and not e.replication.loading
+    return at_ms <= e.now_ms and not e.settings.import_mode and e.replication.primary and not e.replication.loading
 
 
 def expiry_time(e: Engine, name: bytes, data: bytes, seconds: bool, relative: bool) -> i64:

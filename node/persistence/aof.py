@@ -19,10 +19,10 @@ from node.engine import Engine
 from node.persistence.aof_commands import commands_in
 from node.persistence.aof_files import (
     Place,
+    drop_history,
     make_folder,
     open_to_append,
     read_manifest,
-    replace_manifest,
     write_manifest,
 )
 from node.persistence.aof_load import AofSet, load_set_now
@@ -173,7 +173,7 @@ class AofService(AppendFile):
 
     def _begin(self, descriptor: int, size: i64) -> None:
         self.writer.switch(descriptor, size)
-        self.writer.always = self._policy() == "always"
+        self.writer.obey(self._policy())
         offset = self.engine.journal.offset
         self.writer.offset = self.writer.written = self.writer.synced = self.synced = offset
         self.on = True
@@ -188,7 +188,7 @@ class AofService(AppendFile):
     def judge(self) -> bool:
         """Follow a change of options."""
         wanted = self.engine.settings.options.flag("appendonly")
-        self.writer.always = self._policy() == "always"
+        self.writer.obey(self._policy())
         if wanted == self.enabled or self.engine.replication.loading:
             return True
         if wanted:
@@ -274,7 +274,7 @@ class AofService(AppendFile):
         """Before replies are sent."""
         if self.writer.buffered > 0:
             self._flush(False)
-        elif not self.writer.unsynced and not self.writer.syncing:
+        elif not self.writer.unsynced and not self.writer.syncing and not self.writer.retiring:
             self.writer.synced = self.writer.written = self.engine.journal.offset
         self._note_synced()
 
@@ -334,7 +334,7 @@ class AofService(AppendFile):
 
     def _sync_due(self) -> bool:
         writer = self.writer
-        if not writer.unsynced or writer.syncing or self._policy() != "everysec":
+        if not writer.unsynced or writer.syncing or writer.retiring or not writer.patient:
             return False
         if trio.current_time() - self._synced_at < SYNC_EVERY:
             return False
@@ -419,7 +419,7 @@ class AofService(AppendFile):
         while e.replication.loading:  # noqa: ASYNC110 - a state of the engine, which knows no events
             await trio.sleep(TICK)
         if self.on and self.writer.unsynced and not self.writer.syncing:
-            await self._sync()  # so that little is left to be synced once writes have to wait for it
+            await self._sync()  # so that little is left to be synced when the next file has its first commands
         await trio.lowlevel.checkpoint_if_cancelled()
         path = self.place.unfinished() if first else self.place.file(manifest.increments[-1]) if self.on else None
         descriptor = -1 if path is None else open_to_append(path, first)
@@ -462,7 +462,7 @@ class AofService(AppendFile):
         return self.writer.switch(descriptor, 0)
 
     async def _retire(self, descriptor: int) -> None:
-        """Sync and close what was appended to so far; what comes after is written only then."""
+        """Sync and close what was appended to so far; what comes after counts as synced only then."""
         if descriptor < 0:
             return
         writer = self.writer
@@ -485,7 +485,9 @@ class AofService(AppendFile):
             manifest = manifest.with_increment(increment)
         generation = self._generation
         wanted = manifest.with_base(name, 1 if self.on else 0)
-        self._manifest = await trio.to_thread.run_sync(replace_manifest, self.place, wanted)
+        await trio.to_thread.run_sync(write_manifest, self.place, wanted)
+        self._manifest = wanted  # from here on no older one may be written: what it names goes
+        self._manifest = await trio.to_thread.run_sync(drop_history, self.place, wanted)
         if generation != self._generation:
             return  # switched off meanwhile
         self._first = False

@@ -5,16 +5,20 @@ those that it does not name any more are removed: at each instant the folder hol
 """
 
 import contextlib
-import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from cluster.files import fsync_folder, write_file
+from node.persistence.leftovers import remove_leftovers
 from node.persistence.manifest import BASE, INCREMENT, Manifest, ManifestError, Part, parse
 
 MODE: Final = 0o644
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -68,16 +72,22 @@ def write_manifest(place: Place, manifest: Manifest) -> None:
     write_file(place.manifest(), manifest.text(), mode=MODE)
 
 
-def replace_manifest(place: Place, manifest: Manifest) -> Manifest:
-    """Put a manifest in its place, then remove what it calls history; returns the one without. Raises OSError."""
-    write_manifest(place, manifest)
-    for part in manifest.history:
-        with contextlib.suppress(FileNotFoundError):
-            place.file(part).unlink()
+def drop_history(place: Place, manifest: Manifest) -> Manifest:
+    """Remove what the manifest on disk calls history; returns the one without, which is on disk then.
+
+    What can't be removed now stays named, and is tried again after the next rewrite: the set is sound either way.
+    """
     if not manifest.history:
         return manifest
     left = manifest.without_history()
-    write_manifest(place, left)
+    try:
+        for part in manifest.history:
+            with contextlib.suppress(FileNotFoundError):
+                place.file(part).unlink()
+        write_manifest(place, left)
+    except OSError as error:
+        log.warning("files that are not needed any more can't be removed", reason=error.strerror)
+        return manifest
     return left
 
 
@@ -139,8 +149,6 @@ def adopt_nameless(place: Place) -> Manifest | None:
 
 def clear_leftovers(place: Place) -> None:
     """Remove what a process that was killed has left unfinished."""
-    name = glob.escape(place.name)
-    for pattern in (f"temp-{name}.incr", "temp-*-*.rdb", f".{name}.manifest.*.new"):
-        for path in place.folder.glob(pattern):
-            with contextlib.suppress(OSError):
-                path.unlink()
+    remove_leftovers(place.folder)
+    with contextlib.suppress(OSError):
+        place.unfinished().unlink()

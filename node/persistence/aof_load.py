@@ -21,12 +21,11 @@ from node.persistence.aof_files import (
     Place,
     adopt_nameless,
     adopt_single,
-    clear_leftovers,
+    drop_history,
     read_manifest,
-    replace_manifest,
 )
 from node.persistence.aofparse import AofError, AofReader, TornError
-from node.persistence.loading import SLICE, LoadError, set_loading
+from node.persistence.loading import SLICE, LoadError, set_loading, shown
 from node.persistence.manifest import Manifest, ManifestError
 from node.rdb.decode import StoreLoader
 from node.rdb.file import END
@@ -61,10 +60,7 @@ def _recipe(place: Place, path: Path, reason: str) -> LoadError:
 def _find(place: Place) -> Manifest | None:
     """The manifest, a single file of older servers brought over. Raises LoadError."""
     try:
-        manifest = adopt_single(place, read_manifest(place)) or adopt_nameless(place)
-        if manifest is not None:
-            clear_leftovers(place)
-        return manifest
+        return adopt_single(place, read_manifest(place)) or adopt_nameless(place)
     except ManifestError as error:
         raise _recipe(place, place.manifest(), str(error)) from None
     except OSError as error:
@@ -168,17 +164,13 @@ def _cut(place: Place, path: Path, applier: AofApplier) -> None:
             os.close(descriptor)
     except OSError as error:
         raise _recipe(place, path, f"its torn end can't be cut off: {error.strerror}") from None
-    log.warning("the append-only file ended inside a command: the end was cut off", path=str(path), kept=good,
+    log.warning("the append-only file ended inside a command: the end was cut off", path=shown(str(path)), kept=good,
                 cut=size - good)  # fmt: skip
 
 
 def _found(place: Place, manifest: Manifest) -> AofSet:
     """What was loaded, history removed."""
-    if manifest.history:
-        try:
-            manifest = replace_manifest(place, manifest)
-        except OSError as error:
-            log.warning("files that are not needed any more can't be removed", reason=error.strerror)
+    manifest = drop_history(place, manifest)
     sizes = _sizes(place, manifest)
     return AofSet(manifest, sum(sizes), sizes[0] if manifest.base else 0)
 

@@ -2,8 +2,8 @@
 
 Writing happens on the loop, before the replies of the batch are sent, and goes to the system's memory; syncing goes to
 a thread once a second (everysec), or happens at once, for all commands of the batch together (always). A write to a
-file that is being synced may block as long as the sync: meanwhile commands are kept here, for up to two seconds.
-After a failed write they are kept too, and tried again.
+file that is being synced may block as long as the sync: with everysec commands are kept here meanwhile, for up to two
+seconds. After a failed write they are kept too, and tried again.
 """
 
 import os
@@ -25,7 +25,9 @@ class AofWriter:
 
     descriptor: int  # -1: none
     always: bool
+    patient: bool  # everysec: what is written waits for a sync of the same file
     syncing: bool  # a thread brings earlier bytes to the disk
+    retiring: bool  # the file before is not on the disk yet
     unsynced: bool  # something was written since the last sync
     size: i64  # of the file
     buffered: i64  # bytes that wait
@@ -36,13 +38,18 @@ class AofWriter:
     error: str  # why the last write or sync failed; empty: it did not
     sync_error: str
     _parts: list[bytes]
+    _busy: bool  # the thread syncs the file that is written to
+    _retires: bool  # the thread syncs the file before
+    _left: i64  # offset of the stream behind all that the file before holds
     _postponed_at: float
     _tried_at: float
 
     def __init__(self) -> None:
         self.descriptor = -1
         self.always = False
+        self.patient = False
         self.syncing = False
+        self.retiring = False
         self.unsynced = False
         self.size = 0
         self.buffered = 0
@@ -53,8 +60,16 @@ class AofWriter:
         self.error = ""
         self.sync_error = ""
         self._parts = []
+        self._busy = False
+        self._retires = False
+        self._left = 0
         self._postponed_at = 0.0
         self._tried_at = 0.0
+
+    def obey(self, policy: str) -> None:
+        """Follow `appendfsync`."""
+        self.always = policy == "always"
+        self.patient = policy == "everysec"
 
     def append(self, data: bytes, offset: i64) -> None:
         """Keep whole commands for the next `flush`."""
@@ -65,6 +80,11 @@ class AofWriter:
     def switch(self, descriptor: int, size: i64) -> int:
         """Write to another file from now on; returns the one before, which still has to be synced and closed."""
         before = self.descriptor
+        if before >= 0 and descriptor >= 0:
+            self.retiring = True
+            self.unsynced = False
+            self._left = self.written
+        self._busy = False
         self.descriptor = descriptor
         self.size = size
         return before
@@ -97,7 +117,7 @@ class AofWriter:
         """Whether to write now; sets the clock of what has to wait."""
         if self.error and now - self._tried_at < RETRY:
             return False
-        if not self.syncing or self.always:
+        if not self._busy or not self.patient:
             return True
         if self._postponed_at == 0.0:
             self._postponed_at = now
@@ -145,17 +165,29 @@ class AofWriter:
         except OSError as error:
             raise FatalError(f"can't sync the append-only file: {error.strerror}") from None
         self.unsynced = False
-        self.synced = self.written
+        if not self.retiring:
+            self.synced = self.written
 
     def begin_sync(self) -> i64:
-        """A thread is about to sync; returns the offset of the stream that is on disk after it."""
+        """A thread is about to sync; returns the offset of the stream that is on disk after it.
+
+        The file before comes first, while there is one.
+        """
         self.syncing = True
+        if self.retiring:
+            self._retires = True
+            return self._left
+        self._busy = True
         self.unsynced = False
         return self.written
 
     def end_sync(self, offset: i64, error: str) -> None:
         """The thread has synced, or failed."""
         self.syncing = False
+        if self._retires:
+            self._retires = False
+            self.retiring = False
+        self._busy = False
         self.sync_error = error
         if error:
             self.unsynced = True

@@ -1,14 +1,18 @@
 """The part of `kvorum check` about append-only files: one file, or the set that a manifest names.
 
 `--fix` cuts off an end that is torn (the last command or transaction of the last file that holds anything), and nothing
-else: where a file is damaged before its end, what to keep is for people to say.
+else: where a file is damaged before its end, what to keep is for people to say. What is cut off is kept beside the
+file, as NAME.cut-OFFSET: both in a row are the file as it was.
 """
 
 import os
+import shutil
 from pathlib import Path
 
+from cluster.files import fsync_folder
 from node.persistence.aof_survey import AofSurvey, survey_aof
 from node.persistence.manifest import SIZE_MAX, Manifest, ManifestError, parse
+from node.rdb.survey import lines as survey_lines
 
 Report = dict[str, object]
 
@@ -18,7 +22,9 @@ def file_report(path: Path, fix: bool) -> Report:
     with path.open("rb") as file:
         found = survey_aof(file)
     report: Report = {"file": str(path), "kind": "aof", "ok": found.error is None, "bytes": found.size}
-    report["rdb_keys"] = sum(db.keys for db in found.preamble.databases.values()) if found.preamble else 0
+    report["rdb_keys"] = found.preamble.keys() if found.preamble else 0
+    if found.preamble:
+        report["rdb"] = found.preamble.report()
     report["commands"] = found.commands
     report["transactions"] = found.transactions
     most = sorted(found.names.items(), key=lambda item: (-item[1], item[0]))[:10]
@@ -30,19 +36,32 @@ def file_report(path: Path, fix: bool) -> Report:
         report["good_until"] = found.good
         report["torn"] = found.torn()
         if fix and found.torn():
-            _cut(path, found)
+            report["cut_to"] = str(_cut(path, found))
             report["cut"] = found.size - found.good
             report["ok"] = True
     return report
 
 
-def _cut(path: Path, found: AofSurvey) -> None:
+def _cut(path: Path, found: AofSurvey) -> Path:
+    """Cut the end off; returns where it is kept. Raises OSError."""
+    kept = path.with_name(f"{path.name}.cut-{found.good}")
+    number = 1
+    while kept.exists():
+        number += 1
+        kept = path.with_name(f"{path.name}.cut-{found.good}-{number}")
+    with path.open("rb") as file, kept.open("xb") as copy:
+        file.seek(found.good)
+        shutil.copyfileobj(file, copy, 1 << 20)
+        copy.flush()
+        os.fsync(copy.fileno())
+    fsync_folder(path.parent)
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.ftruncate(descriptor, found.good)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    return kept
 
 
 def set_report(path: Path, fix: bool) -> Report:
@@ -107,6 +126,9 @@ def _file_lines(report: Report) -> list[str]:
             f"{report['file']}: {report['bytes']} bytes, {report['rdb_keys']} keys in its RDB part, "
             f"{report['commands']} commands, {report['transactions']} transactions"
         )
+        rdb = report.get("rdb")
+        if isinstance(rdb, dict):
+            said += [f"  {line}" for line in survey_lines(rdb)]
         most = report["most"]
         assert isinstance(most, dict)
         if most:
@@ -119,7 +141,10 @@ def _file_lines(report: Report) -> list[str]:
         return [*said, "  sound"]
     said.append(f"{'  ' if said else str(report['file']) + ': '}BROKEN at offset {error['offset']}: {error['reason']}")
     if "cut" in report:
-        said.append(f"  FIXED: {report['cut']} bytes were cut off, {report['good_until']} are left")
+        said.append(
+            f"  FIXED: {report['cut']} bytes were cut off, {report['good_until']} are left; what was cut off is in "
+            f"{report['cut_to']}"
+        )
     elif report.get("torn"):
         said.append(f"  its end is torn: `kvorum check --fix` would keep {report['good_until']} bytes")
     elif "good_until" in report:

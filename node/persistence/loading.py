@@ -23,8 +23,16 @@ SLICE: Final = 0.005  # seconds of loading before clients are answered
 STEPS_A_LOOK: Final = 16
 
 
+def shown(text: str) -> str:
+    """A text with the names of files, which may be any bytes, as logs can hold it."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 class LoadError(Exception):
     """The file can't be loaded; the text tells why and what to do."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(shown(text))
 
 
 def _recipe(path: Path, reason: str) -> LoadError:
@@ -34,20 +42,37 @@ def _recipe(path: Path, reason: str) -> LoadError:
     )
 
 
-def _steps(e: Engine, file: BinaryIO) -> Iterator[None]:
-    """Load a file bit by bit, keeping the account of it."""
+def _steps(e: Engine, file: BinaryIO, starting: bool) -> Iterator[None]:
+    """Load a file bit by bit, keeping the account of it; at the start its history is gone on with."""
     progress = e.stats.load
     size = os.fstat(file.fileno()).st_size
     progress.begin(e.now_ms, size)
     loader = StoreLoader(file, size, e.stores, e.now_ms, e.replication.primary)
     step = 0
-    while loader.step() != END:
+    while True:
+        found = loader.step()
+        if starting and step == 0:
+            e.replication.restore(loader.file.aux)
+        if found == END:
+            break
         step += 1
         if step % STEPS_A_LOOK == 0:
             _note(e, loader)
+            _propagate(e, loader)
             yield
     e.scripts.adopt(loader.file.functions)
     _note(e, loader)
+    _propagate(e, loader)
+
+
+def _propagate(e: Engine, loader: StoreLoader) -> None:
+    """Replicas that continue may still hold the keys that were left out because their time was over."""
+    dropped = loader.dropped
+    loader.dropped = []
+    if e.journal.active:
+        for dbid, key in dropped:
+            e.journal.command(dbid, [b"DEL", key])
+        e.journal.flush()
 
 
 def _note(e: Engine, loader: StoreLoader) -> None:
@@ -71,7 +96,7 @@ async def load_rdb(e: Engine, path: Path) -> None:
     try:
         with path.open("rb") as file:
             until = trio.current_time() + SLICE
-            for _ in _steps(e, file):
+            for _ in _steps(e, file, True):
                 if trio.current_time() > until:
                     await trio.lowlevel.checkpoint()
                     if e.shutdown_asked:
@@ -97,7 +122,7 @@ def load_now(e: Engine, path: Path, empty: bool) -> bytes:
             store.clear()
     try:
         with path.open("rb") as file:
-            for _ in _steps(e, file):
+            for _ in _steps(e, file, False):
                 pass
     except (RdbError, OSError) as error:
         log.error("the RDB file can't be loaded", path=str(path), reason=str(error))

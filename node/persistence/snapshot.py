@@ -133,7 +133,7 @@ class Snapshot:
     _clock: i64  # NO_CLOCK, LRU or LFU
     _decay: i64
 
-    def __init__(self, hub: "Hub", engine: Engine, fields: dict[bytes, bytes], old: bool) -> None:
+    def __init__(self, hub: "Hub", engine: Engine, fields: dict[bytes, bytes], old: bool, keys: bool) -> None:
         self._hub = hub
         self._old = old
         self.engine = engine
@@ -141,7 +141,7 @@ class Snapshot:
         self.closed = False
         self.keys_done = 0
         self.keys_total = 0
-        self._stores = list(engine.stores)
+        self._stores = list(engine.stores) if keys else []
         for store in self._stores:
             self.keys_total += store.count()
         self._state = bytearray(SLOTS)
@@ -381,11 +381,11 @@ class Hub(Snapshots):
         self.running = []
         self._dropped = []
 
-    def start(self, fields: dict[bytes, bytes], old: bool = False) -> Snapshot:
+    def start(self, fields: dict[bytes, bytes], old: bool = False, keys: bool = True) -> Snapshot:
         """Begin a snapshot of this instant; `fields` are auxiliary fields for its header; `old`: Redis 7.0 has to read
-        it (times of fields are left out then).
+        it (times of fields are left out then); without `keys` it holds functions alone.
         """
-        snapshot = Snapshot(self, self.engine, fields, old)
+        snapshot = Snapshot(self, self.engine, fields, old, keys)
         self.running.append(snapshot)
         self.active = True
         return snapshot
@@ -429,10 +429,10 @@ class Hub(Snapshots):
         return False
 
 
-def start_snapshot(e: Engine, fields: dict[bytes, bytes], old: bool = False) -> Snapshot:
+def start_snapshot(e: Engine, fields: dict[bytes, bytes], old: bool = False, keys: bool = True) -> Snapshot:
     """Begin a snapshot of this instant, as `Hub.start`."""
     hub = e.snapshots
     if not isinstance(hub, Hub):
         hub = Hub(e)
         e.snapshots = hub
-    return hub.start(fields, old)
+    return hub.start(fields, old, keys)

@@ -2,7 +2,9 @@
 
 from node.engine import Engine
 from node.persistence.aof import AofService
+from node.persistence.aof_files import clear_leftovers
 from node.persistence.aof_load import AofSet, load_set
+from node.persistence.leftovers import remove_leftovers
 from node.persistence.loading import LoadError, load_rdb
 from node.persistence.rdbfile import rdb_path
 
@@ -10,6 +12,8 @@ from node.persistence.rdbfile import rdb_path
 async def load_at_start(e: Engine, file: AofService) -> None:
     """Load what is there, and begin to append. Raises LoadError."""
     wanted = e.settings.options.flag("appendonly")
+    remove_leftovers(rdb_path(e).parent)
+    clear_leftovers(file.place)
     found = await load_set(e, file.place) if wanted else AofSet(None)
     if found.manifest is None:
         path = rdb_path(e)

@@ -23,6 +23,7 @@ class StoreLoader:
     file: RdbReader
     keys: i64  # that were put into a store
     expired: i64  # that were left out because their time was over
+    dropped: list[tuple[i64, bytes]]  # these: database and key; for the caller to take and empty
     _stores: list[Store]
     _now_ms: i64
     _drop_expired: bool
@@ -31,6 +32,7 @@ class StoreLoader:
         self.file = RdbReader(file, size)
         self.keys = 0
         self.expired = 0
+        self.dropped = []
         self._stores = stores
         self._now_ms = now_ms
         self._drop_expired = drop_expired
@@ -47,6 +49,7 @@ class StoreLoader:
                 )
             if self._drop_expired and 0 < f.expire_at <= self._now_ms:
                 self.expired += 1
+                self.dropped.append((f.dbid, f.key))
             else:
                 self._keep(f)
         return found

@@ -77,6 +77,62 @@ class Survey:
         self.importing = file.importing
         self.empty = int(file.empty)
 
+    def report(self) -> dict[str, object]:
+        """What the file holds, as data that JSON can hold."""
+        told: dict[str, object] = {
+            "version": self.version,
+            "aux": {text(name): text(value) for name, value in self.aux.items()},
+            "databases": {
+                str(dbid): {"keys": db.keys, "expires": db.expires, "types": dict(sorted(db.types.items()))}
+                for dbid, db in sorted(self.databases.items())
+            },
+            "keys": self.keys(),
+            "functions": self.functions,
+            "biggest": [_big(big) for big in self.biggest],
+        }
+        if self.modules:
+            told["modules"] = self.modules
+        if self.importing:
+            told["importing_slots"] = [f"{first}-{last}" for first, last in self.importing]
+        if self.empty:
+            told["empty_keys"] = self.empty
+        return told
+
+    def keys(self) -> int:
+        """Of all databases."""
+        return sum(db.keys for db in self.databases.values())
+
+
+def text(data: bytes) -> str:
+    """Bytes for people: printable ones as they are."""
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _big(big: BigKey) -> dict[str, object]:
+    unit = "bytes" if big.kind == "string" else "elements"
+    return {"db": big.dbid, "key": text(big.key), "type": big.kind, "bytes_in_file": big.size, unit: big.elements}
+
+
+def lines(told: dict[str, object]) -> list[str]:
+    """The report of `Survey.report` as text."""
+    aux, databases, biggest = told["aux"], told["databases"], told["biggest"]
+    assert isinstance(aux, dict)
+    assert isinstance(databases, dict)
+    assert isinstance(biggest, list)
+    said = [f"RDB version {told['version'] or 'unknown'}"]
+    said += [f"  {name}: {value}" for name, value in aux.items()]
+    for dbid, db in databases.items():
+        types = ", ".join(f"{kind} {number}" for kind, number in db["types"].items())
+        said.append(f"db {dbid}: {db['keys']} keys, {db['expires']} with expiry ({types})")
+    said.append(f"keys: {told['keys']}, libraries of functions: {told['functions']}")
+    for big in biggest:
+        inside = f", {big['elements']} elements" if "elements" in big else ""
+        said.append(f"  big: db {big['db']} {big['key']!r}, {big['type']}, {big['bytes_in_file']} bytes{inside}")
+    for name in ("modules", "importing_slots", "empty_keys"):
+        if name in told:
+            said.append(f"{name.replace('_', ' ')}: {told[name]}")
+    return said
+
 
 def _elements(value: object) -> int:
     if isinstance(value, bytes):

@@ -6,6 +6,7 @@ and replicas, and the same bytes to the append-only file. Both have the same SEL
 does no harm. A replica's own effects go to its file alone: its replicas get its primary's stream.
 """
 
+from collections.abc import Callable
 from typing import Final, final
 
 from mypy_extensions import i64
@@ -20,6 +21,26 @@ TO_REPLICAS: Final = 2
 TO_ALL: Final = 3
 
 
+def _ignore(session: Session) -> None:
+    """Nobody wants to know."""
+
+
+@final
+class Held:
+    """What the stream brought while a replica is sent a snapshot, which must come first."""
+
+    session: Session
+    parts: list[bytes]
+    size: i64
+    soft_since_ms: i64  # since when it is over the soft limit of replicas' output, 0 when it is not
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.parts = []
+        self.size = 0
+        self.soft_since_ms = 0
+
+
 @final
 class Stream(Journal):
     """The journal of a node; `active` while a backlog exists and the node is a primary, or a file is appended to."""
@@ -29,9 +50,10 @@ class Stream(Journal):
     primary: bool
     replicating: bool  # bytes count for the offset, and go to backlog and replicas
     targets: i64  # of the running command
-    online: list[Session]  # replicas that get new bytes at once
-    waiting: dict[int, list[bytes]]  # session id -> bytes for a replica that is being sent a snapshot
-    waiting_bytes: dict[int, i64]
+    online: list[Session]  # replicas that get new bytes at once; never changed in place
+    waiting: dict[int, Held]  # by session id: replicas that are being sent a snapshot
+    limit: i64  # bytes that wait for one of them at most, 0 for any number
+    on_overflow: Callable[[Session], None]  # more wait for it
     _parts: list[bytes]
     _buf: bytes
     _start: i64
@@ -53,7 +75,8 @@ class Stream(Journal):
         self._step = 0
         self.online = []
         self.waiting = {}
-        self.waiting_bytes = {}
+        self.limit = 0
+        self.on_overflow = _ignore
         self._parts = []
         self._buf = b""
         self._start = 0
@@ -177,6 +200,34 @@ class Stream(Journal):
             if conn is not None and not conn.closed:
                 conn.flush()
                 conn.send(data)
-        for id in self.waiting:
-            self.waiting[id].append(data)
-            self.waiting_bytes[id] += len(data)
+        if len(self.waiting) > 0:
+            self._hold_back(data)
+
+    def _hold_back(self, data: bytes) -> None:
+        """Keep bytes for the replicas that wait for the end of their snapshots."""
+        over: list[Session] = []
+        for held in self.waiting.values():
+            held.parts.append(data)
+            held.size += len(data)
+            if self.limit > 0 and held.size > self.limit:
+                over.append(held.session)
+        for session in over:
+            self.on_overflow(session)
+
+    def hold(self, session: Session) -> None:
+        """A snapshot of this instant begins for this replica."""
+        self.waiting[session.id] = Held(session)
+
+    def release(self, session: Session) -> list[bytes]:
+        """The replica has its snapshot, or is gone: what was kept for it."""
+        held = self.waiting.pop(session.id, None)
+        return [] if held is None else held.parts
+
+    def drop(self, session: Session) -> None:
+        """The replica is gone; its connection may have been closed while the stream was handed to the others."""
+        self.waiting.pop(session.id, None)
+        self.online = [other for other in self.online if other is not session]
+
+    def database(self) -> i64:
+        """The database that the stream has selected last; 0 when the next command brings a SELECT."""
+        return max(self._dbid, 0)

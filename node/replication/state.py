@@ -1,10 +1,12 @@
-"""The role of this node and its replicas: what INFO, ROLE, WAIT and the dispatcher ask about."""
+"""The records of replication: a replica of ours, the history that this node has, and what its role's parts share."""
 
+import os
 from typing import Final, final
 
 from mypy_extensions import i64
 
 from node.engine import Engine
+from node.ports import Replication
 from node.replication.backlog import Backlog
 from node.replication.journal import Stream
 from node.session import KIND_REPLICA, Session
@@ -19,6 +21,11 @@ ONLINE: Final = 3
 STATES: Final = ["wait_bgsave", "wait_bgsave", "send_bulk", "online"]
 
 
+def new_id() -> bytes:
+    """40 random hex digits."""
+    return os.urandom(20).hex().encode()
+
+
 @final
 class Replica:
     """One client that follows us."""
@@ -31,10 +38,14 @@ class Replica:
     synced: i64  # what it has acknowledged to be on its disk
     acked_at_ms: i64
     sends_eof: bool  # takes a snapshot of unknown length, ended by a mark
+    begun: bool  # the first bytes of its snapshot are sent
     served: bool  # the mark is sent: its first acknowledgement will say that it has found it
+    served_at_ms: i64
+    psync: bool  # it asked by PSYNC and not by SYNC
     psync2: bool
     modern: bool  # a Valkey from 8 on: it said its version; others may be as old as Redis 7.0
-    version: bytes
+    file_only: bool  # wants the snapshot and nothing behind it (valkey-cli --rdb)
+    functions_only: bool  # wants no keys in it (valkey-cli --functions-rdb)
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -45,16 +56,24 @@ class Replica:
         self.synced = 0
         self.acked_at_ms = 0
         self.sends_eof = False
+        self.begun = False
         self.served = False
+        self.served_at_ms = 0
+        self.psync = False
         self.psync2 = False
         self.modern = False
-        self.version = b""
+        self.file_only = False
+        self.functions_only = False
+
+    def gone(self) -> bool:
+        """Whether its connection is closed."""
+        return self.session.conn is None or self.session.closed()
 
 
 @final
 class Lineage:
     """Which history this node has: `id` now, and `previous_id` up to `previous_end` (exclusive), from before a
-    failover.
+    failover or restart.
     """
 
     id: bytes
@@ -75,6 +94,35 @@ class Lineage:
     def knows(self, id: bytes, offset: i64) -> bool:
         """Whether a replica that has `id` and asks for `offset` shares our history."""
         return id == self.id or (id == self.previous_id and offset <= self.previous_end)
+
+
+class Role(Replication):
+    """What the parts of replication need from the role that owns them."""
+
+    stream: Stream
+    lineage: Lineage
+    followers: dict[int, Replica]
+    database: i64  # that the stream of our primary has selected
+
+    def refresh(self) -> None:
+        """The flags that the dispatcher tests have to be computed anew."""
+        raise NotImplementedError
+
+    def in_sync(self) -> None:
+        """The dataset is the primary's, the stream begins."""
+        raise NotImplementedError
+
+    def drop_followers(self) -> None:
+        """Our history changes hands: replicas come back and ask whether they may continue."""
+        raise NotImplementedError
+
+    def forget_history(self) -> None:
+        """The dataset is dropped: from now on nothing can be continued."""
+        raise NotImplementedError
+
+    def put_online(self, replica: Replica) -> None:
+        """A replica has its snapshot: send what it has missed, and the stream from now on."""
+        raise NotImplementedError
 
 
 def make_backlog(e: Engine, stream: Stream) -> Backlog:
@@ -110,4 +158,39 @@ def mark_online(replica: Replica, stream: Stream, now_ms: i64) -> None:
     replica.acked_at_ms = now_ms
     replica.session.kind = KIND_REPLICA
     replica.session.refresh()
-    stream.online.append(replica.session)
+    stream.online = [*stream.online, replica.session]
+
+
+def position(role: Role) -> dict[bytes, bytes]:
+    """The auxiliary fields of a snapshot of this instant by which who loads it may go on from here; none when nobody
+    keeps what comes after it.
+    """
+    stream = role.stream
+    if role.primary:
+        if stream.backlog is None:
+            return {}
+        database = stream.database()
+    elif stream.offset == 0 and stream.backlog is None:
+        return {}
+    else:
+        database = role.database
+    return {
+        b"repl-stream-db": b"%d" % database, b"repl-id": role.lineage.id, b"repl-offset": b"%d" % stream.offset
+    }  # fmt: skip
+
+
+class Position:
+    """What `position` has written, read again."""
+
+    def __init__(self, id: bytes, offset: int, database: int) -> None:
+        self.id = id
+        self.offset = offset
+        self.database = database
+
+
+def saved_position(aux: dict[bytes, bytes]) -> Position | None:
+    """The position that a snapshot was taken at, if it tells one."""
+    id, offset, database = aux.get(b"repl-id", b""), aux.get(b"repl-offset", b""), aux.get(b"repl-stream-db", b"")
+    if len(id) != 40 or not offset.isdigit() or not database.isdigit() or len(offset) > 18 or len(database) > 9:
+        return None
+    return Position(id, int(offset), int(database)) if int(offset) > 0 else None

@@ -115,3 +115,18 @@ class Screen(Lines):
             detail = Text(self._details.get(row[0], "")[:room], style="dim")
             table.add_row(*row[:3], show.coloured(row[3]), detail)
         return table
+
+
+class Changes:
+    """Prints what each of several is doing, when that changes beyond its figures."""
+
+    def __init__(self, out: Callable[[str], None]) -> None:
+        self._out = out
+        self._last: dict[str, str] = {}
+
+    def say(self, name: str, text: str) -> None:
+        """One line, unless the last one about this name began with the same words."""
+        kind = text.partition(":")[0]
+        if self._last.get(name) != kind:
+            self._last[name] = kind
+            self._out(f"{name} {text}")

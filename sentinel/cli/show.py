@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Final
 
 from rich.console import Console
@@ -11,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.agent.report import Running, RunningService
-from cluster.agent.status import NodeStatus, ServiceStatus, Status
+from cluster.agent.status import DiskStatus, NodeStatus, ServiceStatus, Status
+from cluster.persistence import MODES
 
 _COLOURS: Final = {
     "available": "green",
@@ -29,6 +31,8 @@ _COLOURS: Final = {
     "dead": "bold red",
 }
 WIDE: Final = 120
+"""Columns from which a table shows more."""
+WIDEST: Final = 150
 """Columns from which a table shows everything."""
 
 _PASSWORD: Final = re.compile(r"(://[^:@/]*:)[^@/]+@")
@@ -94,8 +98,8 @@ def ready(console: Console, running: Running) -> None:
 
 
 def _shape(service: RunningService) -> str:
-    shards = _many(service.shards, "shard")
-    return f"{service.plan}, {service.policy}, {shards}, {_many(service.replicas, 'replica')} each"
+    shards, replicas = _many(service.shards, "shard"), _many(service.replicas, "replica")
+    return ", ".join(filter(None, [service.plan, service.policy, service.persistence, shards, f"{replicas} each"]))
 
 
 def _many(count: int, what: str) -> str:
@@ -116,23 +120,69 @@ def _service(console: Console, service: ServiceStatus, secrets: bool) -> None:
     title = Text.assemble((service.name, "bold"), "  ", coloured(service.state), (f"  {service.plan}", "dim"))
     title.append(f", {service.policy}", "dim")
     console.print(title)
+    if service.preparing:
+        plain(console, f"status   Preparing ({service.preparing})")
     plain(console, f"internal {service.internal_url}")
     external = service.external_url if secrets else None
     plain(console, f"external {external or masked(service.external_url)}")
+    if (mode := MODES.get(service.persistence)) is not None:
+        plain(console, f"on disk  {mode.name}: {mode.about}")
     if service.proxy != "online":
         console.print(Text.assemble("the proxy is ", coloured(service.proxy)))
     wide = console.width >= WIDE
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for column in ("shard", *(("slots",) if wide else ()), "node", "address", "role", "state"):
         table.add_column(column, no_wrap=True)
-    for column in (*(("offset",) if wide else ()), "lag", "memory", *(("of",) if wide else ()), "keys", "clients"):
+    files = console.width >= WIDEST and any(node.disk for shard in service.shards for node in shard.nodes)
+    numbers = (*(("offset",) if wide else ()), "lag", "memory", *(("of",) if wide else ()), "keys", "clients")
+    for column in (*numbers, *(("saved", "appended") if files else ())):
         table.add_column(column, justify="right", no_wrap=True)
+    now = time.time()
     for shard in service.shards:
         for index, node in enumerate(shard.nodes):
             head = (shard.name, shard.slots) if index == 0 else ("", "")
-            table.add_row(*(head if wide else head[:1]), *_node(node, wide))
+            disk = _disk(node.disk, now) if files else []
+            table.add_row(*(head if wide else head[:1]), *_node(node, wide), *disk)
     console.print(table)
+    for node in (node for shard in service.shards for node in shard.nodes):
+        for text in _remarks(service, node):
+            plain(console, f"{node.name}: {text}")
     plain(console)
+
+
+def _disk(disk: DiskStatus | None, now: float) -> list[str | Text]:
+    """When the last RDB file was written, and the size of the append-only file."""
+    if disk is None:
+        return ["-", "-"]
+    saved = Text("failed", style="bold red") if not disk.saved else ago(disk.last_save, now)
+    appended = Text("failed", style="bold red") if not disk.appended else size(disk.aof_size)
+    return [saved, appended]
+
+
+def ago(moment: int | None, now: float) -> str:
+    """How long ago something was: 12 s, 5 min, 3 h, 2 d; a dash for never."""
+    if moment is None:
+        return "-"
+    seconds = max(0, int(now) - moment)
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _remarks(service: ServiceStatus, node: NodeStatus) -> list[str]:
+    """What is worth a line: work that takes long, a mode that is not the service's, a disk that fails."""
+    disk = node.disk
+    if disk is None:
+        return []
+    found = [node.doing] if node.doing else []
+    if service.persistence and disk.mode != service.persistence:
+        found.append(f"keeps '{disk.mode}' still, not '{service.persistence}'")
+    if not disk.saved:
+        found.append("its last RDB file could not be written; see its log")
+    if not disk.appended:
+        found.append("its append-only file can't be written, so it refuses writes; see its log")
+    return found
 
 
 def _node(node: NodeStatus, wide: bool) -> list[str | Text]:

@@ -17,7 +17,6 @@ PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "commands.md"
 
 # Why a command is absent, by the word its name begins with; docs/differences.md says more of each.
 _NO_BUS = "no gossip bus; sentinels decide the topology"
-_NO_FILES = "nodes keep no files yet"
 _NO_MOVES = "slots do not move yet"
 _BUS = (
     b"addslots", b"addslotsrange", b"bumpepoch", b"delslots", b"delslotsrange", b"failover", b"flushslots", b"forget",
@@ -26,7 +25,6 @@ _BUS = (
 _MOVES = (b"setslot", b"migrateslots", b"getslotmigrations", b"cancelslotmigrations", b"syncslots")
 ABSENT: dict[bytes, str] = {
     b"module": "no modules", b"failover": "`kvorum failover`: sentinels change the roles",
-    **dict.fromkeys([b"save", b"bgsave"], _NO_FILES),
     **{b"cluster|" + name: _NO_BUS for name in _BUS},
     **{b"cluster|" + name: _NO_MOVES for name in _MOVES},
 }  # fmt: skip

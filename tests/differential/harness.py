@@ -399,7 +399,9 @@ def seeds(fixed: int) -> list[int]:
     """The fixed seed and a new one, or the one of $KVORUM_DIFF_SEED alone."""
     if told := os.environ.get("KVORUM_DIFF_SEED"):
         return [int(told)]
-    return [fixed, random.SystemRandom().randrange(1 << 32)]
+    # The workers of a parallel run have to name their tests alike.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    return [fixed, (random.Random(run) if run else random.SystemRandom()).randrange(1 << 32)]
 
 
 def check(

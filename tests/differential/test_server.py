@@ -424,6 +424,10 @@ def test_digest_is_valkeys(twins: Twins) -> None:
         client.same("DEBUG DIGEST")
     client.same("SELECT 0")
     client.same("DEBUG DIGEST-VALUE s0 s1 l0 l1 m0 m1 h0 h1 z0 z1 nokey")
+    for score in ("0", "-0", "100000", "1e8", "4e9", "-123e9", "1e17", "4611686018427387904", "1e22", "-inf", "1e-9"):
+        client.same("DEL z")
+        client.same(f"ZADD z {score} m")
+        client.same("DEBUG DIGEST-VALUE z")
 
 
 def test_shutdown(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """A stand-in for a node, a sentinel or a proxy: answers what the agent asks, and nothing else.
 
-`fake_process.py KIND CONFIG [--replicaof HOST PORT]`. A sentinel's topology is the file `promoted.json` in the folder
-above its own once that exists, so that a test can let a failover happen; what it is told is appended to `told`.
+`fake_process.py KIND CONFIG [--replicaof HOST PORT]`. Nodes load for as many questions as the file `loading` in the
+folder above their own says, and hold as many keys as `keys` says. A sentinel's topology is the file `promoted.json` in
+the folder above its own once that exists, so that a test can let a failover happen; what it is told is appended to
+`told`.
 """
 
 from __future__ import annotations
@@ -29,9 +31,27 @@ def topology() -> bytes:
     return bulk((promoted if promoted.exists() else kept).read_text())
 
 
+def number(name: str) -> int:
+    """The number in a file; 0 without it."""
+    path = HOME / name
+    return int(path.read_text()) if path.exists() else 0
+
+
+asked: list[str] = []  # the questions that were answered LOADING
+
+
 def answer(words: list[str]) -> bytes:
     """The reply to a request."""
+    loading = number("loading") if KIND == "node" else 0
     match words:
+        case ["PING"] if len(asked) < loading:
+            asked.append("PING")
+            return b"-LOADING Valkey is loading the dataset in memory\r\n"
+        case ["INFO", "persistence"]:
+            share = 100 * len(asked) / loading
+            return bulk(f"loading:1\r\nloading_loaded_perc:{share:.2f}\r\nloading_eta_seconds:1\r\n")
+        case ["INFO", "keyspace"]:
+            return bulk(f"db0:keys={number('keys')},expires=0,avg_ttl=0\r\n")
         case ["PING"]:
             return b"+PONG\r\n"
         case ["INFO", *_]:

@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from cluster.agent.supervise import (
     FAILOVER_SECONDS,
-    FAILOVER_SECONDS_WITHOUT_DISK,
+    FAILOVER_SECONDS_WITHOUT_JOURNAL,
     Action,
+    AskReplicas,
     Died,
     Event,
+    ModeChanged,
+    NothingToLose,
     Start,
     State,
     TellDead,
@@ -33,11 +36,12 @@ TOPOLOGY = Topology(
 PROMOTED = with_primary(TOPOLOGY, "cache-0", B, 2)
 
 
-def house(*, on_disk: bool = False, replica: bool = True) -> State:
+def house(*, journal: bool = False, replica: bool = True) -> State:
     """A primary `a`, a replica `b`, a sentinel and a proxy, all started at 0."""
     nodes = [Watched("a", A, "cache"), *([Watched("b", B, "cache")] if replica else [])]
     others = [Watched("sentinel-1"), Watched("proxy", "", "cache")]
-    return State({one.name: one for one in (*nodes, *others)}, {"cache": TOPOLOGY}, on_disk)
+    watched = {one.name: one for one in (*nodes, *others)}
+    return State(watched, {"cache": TOPOLOGY}, frozenset({"cache"} if journal else ()))
 
 
 def replay(state: State, *events: tuple[float, Event]) -> tuple[State, list[list[Action]]]:
@@ -80,13 +84,37 @@ def test_a_primary_without_replica_is_started_in_place() -> None:
 
 
 def test_a_failover_that_does_not_come() -> None:
-    """After a bound the primary is started in place: soon when its data are on disk, later when that loses them."""
-    for on_disk, seconds in ((True, FAILOVER_SECONDS), (False, FAILOVER_SECONDS_WITHOUT_DISK)):
-        state, _ = replay(house(on_disk=on_disk), (100.0, Died("a")))
-        assert next_wake(state) == 100.0 + seconds
+    """After a bound a primary with a journal is started in place."""
+    state, _ = replay(house(journal=True), (100.0, Died("a")))
+    assert next_wake(state) == 100.0 + FAILOVER_SECONDS
 
-        _, actions = replay(state, (99.9 + seconds, Woke()), (100.0 + seconds, Woke()))
-        assert actions == [[], [Start("a")]]
+    due = 100.0 + FAILOVER_SECONDS
+    _, actions = replay(state, (due - 0.1, Woke()), (due, Woke()))
+    assert actions == [[], [Start("a")]]
+
+
+def test_an_empty_primary_does_not_come_back_to_replicas_with_data() -> None:
+    """Without a journal the replicas are asked first, again and again; it starts when they have nothing to lose."""
+    state, _ = replay(house(), (100.0, Died("a")))
+    due = 100.0 + FAILOVER_SECONDS_WITHOUT_JOURNAL
+    later = due + FAILOVER_SECONDS_WITHOUT_JOURNAL
+    state, actions = replay(state, (due, Woke()), (due + 1, Woke()), (later, Woke()))
+    assert actions == [[AskReplicas("a", ("b",))], [], [AskReplicas("a", ("b",))]]
+
+    _, actions = replay(state, (later + 1, NothingToLose("a")), (later + 2, NothingToLose("a")))
+    assert actions == [[Start("a")], []]
+
+    _, actions = replay(state, (later + 1, TopologyChanged(PROMOTED)), (later + 2, NothingToLose("a")))
+    assert actions == [[Start("a", B)], []]
+
+
+def test_a_journal_that_is_switched_on_shortens_the_wait() -> None:
+    """The mode is that of the moment in which the primary dies."""
+    state, _ = replay(house(), (1.0, ModeChanged("cache", True)), (100.0, Died("a")))
+    assert next_wake(state) == 100.0 + FAILOVER_SECONDS
+
+    state, _ = replay(house(journal=True), (1.0, ModeChanged("cache", False)), (100.0, Died("a")))
+    assert next_wake(state) == 100.0 + FAILOVER_SECONDS_WITHOUT_JOURNAL
 
 
 def test_the_last_replica_dies_while_the_primary_waits() -> None:
@@ -140,10 +168,11 @@ EVENTS = st.one_of(
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 20.0), EVENTS), max_size=30), st.booleans())
-def test_whatever_happens_everything_runs_in_the_end(steps: list[tuple[float, Event]], on_disk: bool) -> None:
+def test_whatever_happens_everything_runs_in_the_end(steps: list[tuple[float, Event]], journal: bool) -> None:
     """Any order of events keeps the invariants, starts only what is dead, and within a minute all runs again."""
-    state, now = house(on_disk=on_disk), 0.0
+    state, now = house(journal=journal), 0.0
     running = dict.fromkeys(state.watched, True)
+    asked: list[str] = []
 
     def apply(event: Event) -> None:
         nonlocal state
@@ -154,6 +183,8 @@ def test_whatever_happens_everything_runs_in_the_end(steps: list[tuple[float, Ev
             if isinstance(action, Start):
                 assert not running[action.name]
                 running[action.name] = True
+            elif isinstance(action, AskReplicas):
+                asked.append(action.name)
 
     for pause, event in steps:
         now += pause
@@ -162,8 +193,10 @@ def test_whatever_happens_everything_runs_in_the_end(steps: list[tuple[float, Ev
         wake = next_wake(state)
         if wake is None:
             break
-        assert wake <= now + FAILOVER_SECONDS_WITHOUT_DISK
+        assert wake <= now + FAILOVER_SECONDS_WITHOUT_JOURNAL
         now = max(now, wake)
         apply(Woke())
+        while asked:
+            apply(NothingToLose(asked.pop()))
 
     assert all(running.values())

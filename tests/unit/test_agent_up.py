@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from cluster.agent import report
+from cluster.agent import report, supervise
 from cluster.agent import up as up_module
 from cluster.agent.children import Child, environment
 from cluster.agent.down import down
@@ -27,6 +28,7 @@ from cluster.agent.ports import PortError
 from cluster.agent.prepare import prepare
 from cluster.agent.up import Agent, StartError
 from cluster.blueprint import Blueprint, parse, with_ports
+from cluster.persistence import OFF
 from cluster.topology import Topology, from_json, to_json, with_primary
 
 FAKE = Path(__file__).with_name("fake_process.py")
@@ -39,6 +41,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.details: list[str] = []
         self.running: report.Running | None = None
         self._changed = trio.Event()
 
@@ -52,6 +55,7 @@ class Watcher:
 
     def state(self, name: str, state: str, detail: str = "") -> None:
         self._add(f"{name} {state}")
+        self.details.append(detail)
 
     def message(self, text: str) -> None:
         self._add(text)
@@ -170,6 +174,41 @@ async def test_a_dead_primary_waits_for_its_successor(fakes: None, home: Home, b
     assert prepare(blueprint, home, FIRST).deployment.topologies["cache"] == promoted
 
 
+async def test_a_node_that_loads_is_waited_for(
+    fakes: None, home: Home, blueprint: Blueprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a start may take, as long as it advances; how far it is is told."""
+    monkeypatch.setattr(up_module, "START_SECONDS", 3.0)
+    (home.folder / "loading").write_text("25")  # questions, one each 0.15 s
+    watcher = Watcher()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(up_module.up, blueprint, home, watcher, FIRST)
+        await watcher.until("all ready")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert {"loading its data: 40 %, 1 s left", "loading its data: 100 %, 1 s left"} <= set(watcher.details)
+
+
+async def test_a_primary_that_may_be_empty_is_not_started_before_replicas_with_keys(
+    fakes: None, home: Home, blueprint: Blueprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When no failover comes and nothing is kept on disk: the message says why; it is started once they are empty."""
+    monkeypatch.setattr(supervise, "FAILOVER_SECONDS_WITHOUT_JOURNAL", 0.3)
+    (service,) = blueprint.services
+    off = dataclasses.replace(blueprint, services=(dataclasses.replace(service, persistence=OFF),))
+    (home.folder / "keys").write_text("7")
+    watcher = Watcher()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(up_module.up, off, home, watcher, FIRST)
+        await watcher.until("all ready")
+        os.kill(pid_of(home, "cache-0-1"), signal.SIGKILL)
+        await watcher.until("cache-0-1 is not started: it could come back without the 7 keys that cache-0-2 has")
+        assert not any(one.startswith("cache-0-1 started again") for one in watcher.seen)
+        (home.folder / "keys").unlink()
+        await watcher.until("cache-0-1 started again (pid ")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 async def test_addresses_of_an_earlier_run_are_corrected(fakes: None, home: Home, blueprint: Blueprint) -> None:
     """The sentinels' record is newer but has a node where it no longer is: they get one that is newer still."""
     watcher = Watcher()
@@ -279,10 +318,12 @@ async def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
     with trio.fail_after(20):
         while log.stat().st_size == 0:  # noqa: ASYNC110 - a file tells nobody
             await trio.sleep(0.01)
-        stubborn = await up_module.stop_all([child], 0.1)
+        sizes = iter([0, 5, 9, 9, 12])  # a file that grows is worth waiting for, until it grows no more
+        stubborn = await up_module.stop_all([child], 0.1, lambda _: next(sizes))
     child.close()
 
     assert stubborn == ["deaf"]
+    assert next(sizes) == 12
     assert child.exit_status == -signal.SIGKILL
 
 

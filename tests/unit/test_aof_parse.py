@@ -134,6 +134,11 @@ def test_check_cuts_a_torn_end_when_told_to(tmp_path: Path, capfd: pytest.Captur
     status, report, text = checked(path, capfd, "--fix")
     assert status == 0 and report["cut"] == len(torn) - len(good)
     assert path.read_bytes() == good and "sound" in text
+    kept = Path(str(report["cut_to"]))
+    assert kept.name == f"{path.name}.cut-{len(good)}" and good + kept.read_bytes() == torn
+    path.write_bytes(torn[:-1])
+    _, report, _ = checked(path, capfd, "--fix")
+    assert good + kept.read_bytes() == torn and report["cut_to"] == f"{kept}-2"
 
 
 def test_check_does_not_cut_what_is_damaged_in_the_middle(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -93,7 +93,7 @@ def test_each_step_leaves_a_set_that_loads(
 ) -> None:
     """With nothing missing that was acknowledged, but for the first base: until that is there, it is as it was off.
 
-    With everysec the last of what waited for a sync may be missing.
+    With everysec the last of what waited for a sync of the same file may be missing.
     """
     source = tmp_path / "source"
     source.mkdir()
@@ -149,6 +149,7 @@ def test_a_write_waits_two_seconds_for_a_sync(tmp_path: Path) -> None:
     """Then it is written whatever the sync does, and counted; without a sync it is written at once."""
     path = tmp_path / "aof"
     writer = AofWriter()
+    writer.obey("everysec")
     writer.switch(opened(path), 0)
     writer.append(b"one", 3)
     writer.flush(100.0)
@@ -162,6 +163,62 @@ def test_a_write_waits_two_seconds_for_a_sync(tmp_path: Path) -> None:
     assert (path.read_bytes(), writer.delayed) == (b"onetwo", 1)
     writer.end_sync(3, "")
     assert (writer.synced, writer.unsynced, writer.written) == (3, True, 6)
+
+
+@pytest.mark.parametrize("policy", ["no", "always"])
+def test_only_everysec_waits_for_a_sync(policy: str, tmp_path: Path) -> None:
+    """With the other policies the system has what is acknowledged, whoever syncs the file: SIGKILL takes nothing."""
+    path = tmp_path / "aof"
+    writer = AofWriter()
+    writer.obey(policy)
+    writer.switch(opened(path), 0)
+    writer.append(b"one", 3)
+    writer.flush(100.0)
+    writer.begin_sync()
+    writer.append(b"two", 6)
+    writer.flush(100.1)
+    assert (path.read_bytes(), writer.buffered) == (b"onetwo", 0)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_the_sync_of_the_file_before_holds_nothing_back(running: bool, tmp_path: Path) -> None:
+    """After a switch commands are written at once; they count as synced once both files are, in their order."""
+    writer = AofWriter()
+    writer.obey("everysec")
+    writer.switch(opened(tmp_path / "one"), 0)
+    writer.append(b"one", 3)
+    writer.flush(100.0)
+    offset = writer.begin_sync() if running else 0
+    assert writer.switch(opened(tmp_path / "two"), 0) >= 0
+    writer.append(b"two", 6)
+    writer.flush(100.1)
+    assert (tmp_path / "two").read_bytes() == b"two"
+    if running:
+        writer.end_sync(offset, "")
+    assert writer.retiring and writer.unsynced
+    assert writer.begin_sync() == 3
+    writer.append(b"more", 10)
+    writer.flush(100.2)
+    assert (tmp_path / "two").read_bytes() == b"twomore"
+    writer.end_sync(3, "")
+    assert (writer.synced, writer.unsynced, writer.retiring) == (3, True, False)
+    assert writer.begin_sync() == 10
+
+
+def test_always_claims_nothing_before_the_file_before_is_synced(tmp_path: Path) -> None:
+    """A policy that changes between a switch and the sync of the file before must not hide what that still lacks."""
+    writer = AofWriter()
+    writer.obey("no")
+    writer.switch(opened(tmp_path / "one"), 0)
+    writer.append(b"one", 3)
+    writer.flush(100.0)
+    writer.switch(opened(tmp_path / "two"), 0)
+    writer.obey("always")
+    writer.append(b"two", 6)
+    writer.flush(100.1)
+    assert (writer.synced, writer.unsynced) == (0, False)
+    writer.end_sync(writer.begin_sync(), "")
+    assert writer.synced == 3
 
 
 def test_half_a_write_is_taken_back_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +255,7 @@ def test_always_raises_rather_than_promise(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(5, "Input/output error")
 
     writer = AofWriter()
-    writer.always = True
+    writer.obey("always")
     writer.switch(opened(tmp_path / "aof"), 0)
     writer.append(b"a", 1)
     writer.flush(1.0)

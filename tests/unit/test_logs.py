@@ -44,6 +44,29 @@ def test_json_where_no_terminal_is() -> None:
     }
 
 
+def test_a_full_disk_is_no_reason_to_end() -> None:
+    """What can't be written is lost; whoever logs goes on, and what comes later is written."""
+
+    class Full(io.StringIO):
+        room = False
+
+        def write(self, text: str) -> int:
+            if not self.room:
+                raise OSError(28, "No space left on device")
+            return super().write(text)
+
+        def flush(self) -> None:
+            if not self.room:
+                raise OSError(28, "No space left on device")
+
+    out = Full()
+    logs.set_up("p", stream=out)
+    logs.get_logger().error("lost")
+    out.room = True
+    logs.get_logger().info("kept")
+    assert json.loads(out.getvalue())["event"] == "kept"
+
+
 def test_an_exception_stays_on_one_line() -> None:
     """A traceback is a value of the JSON line."""
     out = io.StringIO()

@@ -157,7 +157,7 @@ def test_output_limits(settings: Settings) -> None:
         ("save", "60 -1", "Invalid save parameters"),
         ("save", "0 1", "Invalid save parameters"),
         ("io-threads", "4", "this node accepts only 1 for io-threads"),
-        ("repl-diskless-sync", "no", "this node accepts only 'yes' for repl-diskless-sync"),
+        ("repl-diskless-load", "swapdb", "this node does not accept 'swapdb' for repl-diskless-load"),
         ("dir", "", "dir can't be empty"),
         ("dir", "/nonexistent", "No such file or directory"),
         ("dir", "/dev/null", "Not a directory"),

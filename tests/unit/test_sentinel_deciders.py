@@ -245,6 +245,7 @@ def test_the_best_replica() -> None:
     [
         lambda s: set_info(s, C, offset=0),
         lambda s: set_info(s, C, primary=B),
+        lambda s: set_info(s, C, loading=True),
         lambda s: set_info(s, C, role=Role.PRIMARY),
         lambda s: set_info(s, C, link_up=False, link_down_for=60.0),
         lambda s: set_info(s, C, link_up=False, link_down_for=float("inf")),
@@ -255,8 +256,8 @@ def test_the_best_replica() -> None:
         lambda s: with_node(s, replace(s.nodes[C], down_since=NOW)),
         lambda s: set_info(with_node(s, replace(s.nodes[C], linked="x" * 40)), C, replids=("y" * 40,)),
     ],
-    ids=["empty", "other primary", "no replica", "link long down", "never linked", "disconnected", "gone", "silent",
-         "old INFO", "down", "foreign history"],
+    ids=["empty", "other primary", "loading", "no replica", "link long down", "never linked", "disconnected", "gone",
+         "silent", "old INFO", "down", "foreign history"],
 )  # fmt: skip
 def test_who_may_not_be_promoted(spoil) -> None:
     """Each of these alone keeps the replica with the most data from being chosen."""
@@ -360,11 +361,11 @@ def test_info_of_a_replica() -> None:
         b"# Server\r\nrun_id:abc\r\nnode_id:n1\r\n# Replication\r\nrole:slave\r\n"
         b"master_host:127.0.0.1\r\nmaster_port:7001\r\n"
         b"master_link_status:down\r\nmaster_link_down_since_seconds:7\r\nslave_repl_offset:42\r\nslave_priority:5\r\n"
-        b"replica_announced:0\r\nmaster_replid:aa\r\nmaster_replid2:0000\r\n"
+        b"replica_announced:0\r\nmaster_replid:aa\r\nmaster_replid2:0000\r\n# Persistence\r\nloading:1\r\n"
     )
     assert parse_info(text) == Info(
         role=Role.REPLICA, run_id="abc", node_id="n1", primary=A, link_up=False, link_down_for=7.0, priority=5,
-        offset=42, announced=False, replids=("aa",),
+        offset=42, announced=False, replids=("aa",), loading=True,
     )  # fmt: skip
     never = parse_info(b"role:slave\nmaster_link_down_since_seconds:-1\nslave_priority:x\n")
     assert (never.link_down_for, never.priority) == (float("inf"), 100)

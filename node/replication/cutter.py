@@ -1,0 +1,181 @@
+"""Cuts what a primary sends at the places where nothing is half done: behind whole commands, outside transactions.
+
+Only such pieces are applied and passed on. So dataset, offset and what our own replicas have agree at every instant,
+and a link that breaks in the middle of a command or transaction is continued from before it.
+"""
+
+from typing import Final, final
+
+from mypy_extensions import i64
+
+LINE_MAX: Final = 64 * 1024
+DIGITS_MAX: Final = 15
+SMALLEST_ARGUMENT: Final = 6  # bytes: $0, an empty text, and their line ends
+COLLECT_FROM: Final = 64 * 1024  # missing bytes from which on pieces are joined only once all are there
+
+_STAR: Final = 42
+_DOLLAR: Final = 36
+_CR: Final = 13
+_LF: Final = 10
+
+
+class StreamError(Exception):
+    """What came is no stream of commands."""
+
+
+@final
+class Cutter:
+    """Feed it bytes; `take` gives what may be applied. Raises StreamError."""
+
+    _done: list[bytes]  # whole commands of a transaction whose end has not come
+    _buf: bytes
+    _start: i64  # in _buf: behind what was given out
+    _command: i64  # where the command begins that is being looked at
+    _pos: i64  # how far it was looked at
+    _left: i64  # arguments that it lacks, 0: its head
+    _named: bool  # its name was seen
+    _transaction: bool  # behind MULTI
+    _pieces: list[bytes]  # collected, to be joined
+    _have: i64  # bytes of them
+    _need: i64  # bytes before which the command can't be whole
+
+    def __init__(self) -> None:
+        self._done = []
+        self._buf = b""
+        self._start = 0
+        self._command = 0
+        self._pos = 0
+        self._left = 0
+        self._named = False
+        self._transaction = False
+        self._pieces = []
+        self._have = 0
+        self._need = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        if self._have > 0:
+            self._pieces.append(data)
+            self._have += len(data)
+            return
+        if self._command > self._start:
+            self._done.append(self._buf[self._start : self._command])
+        rest = self._buf[self._command :]
+        self._pos -= self._command
+        self._start = 0
+        self._command = 0
+        if len(rest) > 0 and self._need - len(rest) - len(data) >= COLLECT_FROM:
+            self._pieces = [rest, data]
+            self._have = len(rest) + len(data)
+            self._buf = b""
+        else:
+            self._buf = rest + data if len(rest) > 0 else data
+
+    def take(self, limit: i64) -> bytes:
+        """The next whole commands: as many as reach `limit` bytes, or a whole transaction; empty when more has to come
+        first.
+        """
+        if self._have > 0:
+            if self._have < self._need:
+                return b""
+            self._buf = b"".join(self._pieces)
+            self._pieces = []
+            self._have = 0
+        while self._command - self._start < limit or self._transaction:
+            if not self._next():
+                break
+            self._command = self._pos
+        if self._transaction or self._command == self._start:
+            return b""
+        data = self._buf[self._start : self._command]
+        self._start = self._command
+        if len(self._done) > 0:
+            self._done.append(data)
+            data = b"".join(self._done)
+            self._done = []
+        return data
+
+    def pending(self) -> i64:
+        """Bytes that came and were not given out."""
+        size: i64 = len(self._buf) - self._start + self._have
+        for part in self._done:
+            size += len(part)
+        return size
+
+    def _next(self) -> bool:
+        """Look at the next command up to its end; False when it has not come."""
+        if self._left == 0:
+            if self._pos >= len(self._buf):
+                self._need = 0
+                return False
+            if self._buf[self._pos] != _STAR:
+                return self._inline()
+            count = self._number(_STAR)
+            if count < 0:
+                return False
+            self._left = count
+            self._named = False
+        while self._left > 0:
+            begun = self._pos
+            length = self._number(_DOLLAR)
+            if length < 0:
+                self._need = begun - self._command + self._left * SMALLEST_ARGUMENT
+                return False
+            end: i64 = self._pos + length + 2
+            if end > len(self._buf):
+                self._need = end - self._command + (self._left - 1) * SMALLEST_ARGUMENT
+                self._pos = begun
+                return False
+            if not self._named:
+                self._named = True
+                if length <= 7:
+                    self._note(self._buf[self._pos : self._pos + length])
+            self._pos = end
+            self._left -= 1
+        return True
+
+    def _note(self, name: bytes) -> None:
+        """A command's name: transactions begin and end."""
+        word = name.lower()
+        if word == b"multi":
+            self._transaction = True
+        elif word == b"exec" or word == b"discard":
+            self._transaction = False
+
+    def _inline(self) -> bool:
+        """A line that is no multibulk request: a lone line end, or a command in words."""
+        end: i64 = self._buf.find(b"\n", self._pos)
+        if end < 0:
+            if len(self._buf) - self._pos > LINE_MAX:
+                raise StreamError("a line without end")
+            self._need = 0
+            return False
+        words = self._buf[self._pos : end].split()
+        if len(words) > 0:
+            self._note(words[0])
+        self._pos = end + 1
+        return True
+
+    def _number(self, kind: i64) -> i64:
+        """The number of a `*` or `$` line, behind which `_pos` stands then; -1 when the line is not complete."""
+        buf = self._buf
+        size: i64 = len(buf)
+        pos: i64 = self._pos
+        if pos < size and buf[pos] != kind:
+            raise StreamError("an argument without its length")
+        pos += 1
+        number: i64 = 0
+        first: i64 = pos
+        while pos < size and 48 <= buf[pos] <= 57:
+            number = number * 10 + (buf[pos] - 48)
+            pos += 1
+            if pos - first > DIGITS_MAX:
+                raise StreamError("a length that no command has")
+        if pos < size and (buf[pos] != _CR or pos == first):
+            raise StreamError("a length that is no number")
+        if pos + 1 >= size:
+            return -1
+        if buf[pos + 1] != _LF:
+            raise StreamError("a length without its line end")
+        self._pos = pos + 2
+        return number
