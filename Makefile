@@ -51,7 +51,7 @@ $(VENV)/.tools: $(VENV)/.installed
 	@touch $@
 
 # The compiled modules lie beside their sources; a stale one would hide an edit, so they are all made anew together.
-$(VENV)/.compiled: $(VENV)/.installed setup.py $(COMPILED) $(wildcard node/keytable/*.pyx node/keytable/*.h)
+$(VENV)/.compiled: $(VENV)/.installed setup.py $(COMPILED) $(wildcard node/keytable/*.p* node/keytable/*.h)
 	@rm -rf build && find . -maxdepth 4 -name '*.so' -not -path './$(VENV)/*' -not -path '*/node_modules/*' -delete
 	@echo "building Kvorum; compiling takes a few minutes, once (KVORUM_NO_COMPILE=1 goes without)"
 	@PYTHONWARNINGS=ignore $(PIP) install -q --no-build-isolation --no-deps -e .

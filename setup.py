@@ -232,7 +232,7 @@ def key_table() -> list[Extension]:
     extension = Extension(
         KEY_TABLE,
         [str(KEY_TABLE_SOURCES / "table.pyx")],
-        depends=[str(path) for path in KEY_TABLE_SOURCES.glob("*.h")],
+        depends=[str(path) for glob in ("*.h", "*.pxi") for path in KEY_TABLE_SOURCES.glob(glob)],
         include_dirs=[str(KEY_TABLE_SOURCES)],
         extra_compile_args=SANITIZER if SANITIZE else ["-O2"],
         extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
