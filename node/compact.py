@@ -22,6 +22,7 @@ from node.reaper import Reaper
 _SAME: Final = 3
 _EXPIRED: Final = -4
 _CONTAINER: Final = -5
+_PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
 _DRAIN: Final = 16  # buckets of a dropped table that are one piece of the reaper's
 _AT_ONCE: Final = 2048  # keys of a slot that are removed at once
 
@@ -92,7 +93,6 @@ class CompactStore(Store):
     def __init__(self, seed: i64) -> None:
         super().__init__()
         self.kind = "compact"
-        self.prefetches = True
         self.seed = seed
         self.inside = Inside()
         self.dead = Reaper()
@@ -130,6 +130,7 @@ class CompactStore(Store):
         """Tell the table the time and the flags, before it judges by them."""
         special = self.ignore_expiry or self.no_touch
         self.table.at_time(self.now_ms, self.clock, (1 if self.ignore_expiry else 0) | (2 if self.no_touch else 0))
+        self.prefetches = self.table.count(-1) >= _PREFETCH_FROM
         self.stale = special  # flags change without a word: while one is set, they are told each time
 
     def track_clock(self, mode: i64, lfu_factor: i64 = 10, lfu_decay_minutes: i64 = 1) -> None:

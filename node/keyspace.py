@@ -6,7 +6,7 @@ Rules that make a store replaceable (they are kept by every command):
 3. expiry, clock and hit/miss counting live inside the store; keys that it finds expired are appended to `expired`,
    which the engine drains to propagate a DEL for each; a replica's store (`keep_expired`) only hides them;
 4. the int encoding is derived from the bytes; a RAW flag remembers that a string was grown in place (`set_raw`);
-5. the engine parses up to 64 commands ahead and calls `prefetch` with their keys when the keyspace is large.
+5. the engine parses up to 64 commands ahead and calls `prefetch` with their keys while `prefetches` says so.
 
 Slots are always used, in cluster mode and not: that gives SCAN cursors, slot counting, migration, sampling, snapshots.
 """
@@ -92,7 +92,7 @@ class Store:
     """The interface, all of it overridden by an implementation. Times are Unix milliseconds, `slot` is 0 to 16383."""
 
     kind: str  # its name, as INFO and KVORUM_STORE have it
-    prefetches: bool  # `prefetch` does something, so that parsing ahead pays when there are many keys
+    prefetches: bool  # `prefetch` does something, and there are so many keys that parsing ahead pays
     hits: i64
     misses: i64
     expired_count: i64  # keys removed because their time had come, since start
