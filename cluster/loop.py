@@ -65,6 +65,7 @@ class Loop:
     unflushed: list[Conn]
     handshakes: i64
     linger: bool
+    ended: bool  # the process is about to end: nothing is read any more
     hold: bool  # replies wait until `after_batch` has run: what they promise is handed on before they are sent
     read_bytes: i64  # net input since start
     sent_bytes: i64  # net output since start
@@ -78,6 +79,7 @@ class Loop:
         self.unflushed = []
         self.handshakes = 0
         self.linger = True
+        self.ended = False
         self.hold = False
         self.read_bytes = 0
         self.sent_bytes = 0
@@ -122,7 +124,7 @@ class Loop:
     def turn(self, budget: float) -> None:
         """Serve batches for at most about `budget` seconds."""
         until = wall_time() + budget
-        while True:
+        while not self.ended:
             events = self._poll(0, EVENTS_A_BATCH)
             if len(events) == 0 and not self.pending():
                 if not self.linger:
@@ -133,6 +135,8 @@ class Loop:
             self.before_batch()
             self.handshakes = 0
             for fd, bits in events:
+                if self.ended:
+                    break
                 source = self.sources.get(fd)
                 if source is not None:
                     source.on_event(bits)
@@ -169,7 +173,7 @@ class Loop:
         self.todo = []
         for conn in waiting:
             conn.in_todo = False
-            if not conn.closed:
+            if not conn.closed and not self.ended:
                 conn.on_data(b"")
                 conn.respond()
 

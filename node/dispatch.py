@@ -50,6 +50,8 @@ class Dispatcher(Executor):
     _word: bytes  # the last command's name as it came in: commands come in runs
     _entry: Entry | None  # and what the table has for it
     _clock: float
+    _hashed: bytes  # the first key of a script's last command
+    _hashed_slot: i64
     _outer_mark: i64  # where the reply of the client's own command begins, for what runs inside EXEC
 
     def __init__(self, engine: Engine, table: dict[bytes, Entry], on_bug: Callable[[str, BaseException], None]) -> None:
@@ -60,6 +62,8 @@ class Dispatcher(Executor):
         self._word = b""
         self._entry = None
         self._clock = wall_time()
+        self._hashed = b""
+        self._hashed_slot = 0
         self._outer_mark = 0
 
     def run(self, session: Session) -> None:
@@ -429,6 +433,11 @@ class Dispatcher(Executor):
             text = unknown(self.table, args) if args[0].lower() in self.table else UNKNOWN_IN_SCRIPT
             e.stats.count_error(text)
             return text
+        return self.call_entry(session, entry, args)
+
+    def call_entry(self, session: Session, entry: Entry, args: list[bytes]) -> bytes | None:
+        """As `call_from_script`, for a command that was found before."""
+        e = self.engine
         count: i64 = len(args)
         arity = entry.arity
         if (arity > 0 and count != arity) or count < -arity:
@@ -445,17 +454,28 @@ class Dispatcher(Executor):
             e.stats.count_error(refused)
             return refused
         if entry.first_key > 0:
-            e.slot = key_slot(args[entry.first_key])
+            e.slot = self._slot_of(args[entry.first_key])
         if e.snapshots.active and entry.write:
             self._warn_snapshots(session, entry, args)
-        e.journal.aim(e.scripts.targets)
+        scripts = e.scripts
+        aside = scripts.targets != EVERYWHERE
+        if aside:
+            e.journal.aim(scripts.targets)
         self._clock = wall_time()  # what Lua did since the last command is not this one's time
         self.invoke(session, entry, args, b"", -1, 0)
-        e.journal.aim(EVERYWHERE)
-        caller = e.scripts.caller
-        if caller is not None:
+        if aside:
+            e.journal.aim(EVERYWHERE)
+        caller = scripts.caller
+        if caller is not None and (caller.running or e.monitors.active):
             self.after_inner(caller, session, entry, args)
         return None
+
+    def _slot_of(self, key: bytes) -> i64:
+        """The slot of a key of a script, whose commands are mostly about one and the same."""
+        if key != self._hashed:
+            self._hashed = key
+            self._hashed_slot = key_slot(key)
+        return self._hashed_slot
 
     def may_run(self, session: Session, args: list[bytes]) -> bool | None:
         """Whether the session's user may run this command; None when there is no such command."""

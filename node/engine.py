@@ -143,6 +143,7 @@ class Engine:
     in_transaction: bool
     replaced: bool
     effects: list[list[bytes]]
+    messages: bool  # the effects are for replicas alone
     keep_topology: Callable[[bytes], None]  # writes the topology to disk, synced, before it is acted on
     shutdown_asked: bool
     active_expire: bool  # off by DEBUG SET-ACTIVE-EXPIRE 0
@@ -200,6 +201,7 @@ class Engine:
         self.in_transaction = False
         self.replaced = False
         self.effects = []
+        self.messages = False
         self.keep_topology = _keep_nothing
         self.shutdown_asked = False
         self.active_expire = True
@@ -244,10 +246,16 @@ class Engine:
         if self.journal.active:
             self.effects.append(args)
 
+    def send(self, args: list[bytes]) -> None:
+        """Have replicas get this command, and the append-only file nothing."""
+        self.replace_with(args)
+        self.messages = len(self.effects) > 0
+
     def replace_with_nothing(self) -> None:
         """Propagate nothing for the running command."""
         self.replaced = True
-        self.effects = []
+        if len(self.effects) > 0:
+            self.effects = []
 
     def store_of(self, dbid: i64) -> Store:
         """The store of a database."""
@@ -373,12 +381,16 @@ class Engine:
         elif len(effects) > 0:
             self.effects = []
             wrap = len(effects) > 1 and not self.in_transaction
-            if self.in_transaction and not self._transaction_open:
+            if self.in_transaction and not self._transaction_open and not self.messages:
                 self._open_transaction()
             if wrap:
                 journal.command(-1, [b"MULTI"])
             for effect in effects:
-                journal.command(s.dbid, effect)
+                if self.messages:
+                    journal.message(s.dbid, effect)
+                else:
+                    journal.command(s.dbid, effect)
+            self.messages = False
             if wrap:
                 journal.command(-1, [b"EXEC"])
         s.write_offset = journal.offset

@@ -44,6 +44,9 @@ class Journal:
         before.
         """
 
+    def message(self, dbid: i64, args: list[bytes]) -> None:
+        """A command for replicas alone, which the file does not keep: PUBLISH."""
+
     def flush(self) -> None:
         """The batch is over: hand what was written to replicas and file."""
 

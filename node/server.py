@@ -73,7 +73,9 @@ async def _run_loop(e: Engine) -> None:
     while True:
         await trio.lowlevel.wait_readable(descriptor)
         loop.turn(TURN)
-        while loop.pending():
+        if loop.ended:
+            return
+        while loop.pending() and not loop.ended:
             await trio.lowlevel.checkpoint()
             loop.turn(TURN)
 
@@ -84,6 +86,7 @@ async def _await_signals(e: Engine) -> None:
             log.info("a signal asks for the end", signal=signal.Signals(number).name)
             if e.aof.before_end(False) and e.rdb.before_end(None):
                 e.shutdown_asked = True
+                e.loop.ended = True
                 return
             log.error("the end has to wait: what is in memory can't be saved; SHUTDOWN NOSAVE ends without")
 

@@ -14,6 +14,7 @@ from cluster.resp.replies import ReplyWriter
 from cluster.resp.requests import RequestDecoder
 from node.acl import User
 from node.keyspace import Store
+from node.table import Entry
 
 REPLY_ON: Final = 0
 REPLY_OFF: Final = 1
@@ -40,6 +41,10 @@ class Executor:
 
     def call_from_script(self, session: "Session", args: list[bytes]) -> bytes | None:
         """Execute one command of a script in its session; returns the error of a command that was not executed."""
+        raise NotImplementedError
+
+    def call_entry(self, session: "Session", entry: Entry, args: list[bytes]) -> bytes | None:
+        """As `call_from_script`, for a command that was found in the table before."""
         raise NotImplementedError
 
     def may_run(self, session: "Session", args: list[bytes]) -> bool | None:

@@ -272,8 +272,8 @@ def _doing(info: dict[str, str], syncing: bool) -> str:
     if syncing:
         total, done = _number(info, "master_sync_total_bytes"), _number(info, "master_sync_read_bytes")
         running = info.get("master_sync_in_progress") == "1"
-        part = f" {100 * done // total} %" if running and total and done is not None else ""
-        found.append(f"copying from its primary:{part}" if part else "copying from its primary" if running else "")
+        part = f": {100 * done // total} %" if total and done is not None else f": {done >> 20} MB" if done else ""
+        found.append(f"copying from its primary{part}" if running else "")
     if info.get("rdb_bgsave_in_progress") == "1":
         found.append(f"saving: {share}")
     if info.get("aof_rewrite_in_progress") == "1":

@@ -2,27 +2,25 @@
 
 from typing import Final, final
 
+from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
-from node.commands.bits import bit_offset
+from node.commands.bits import bit_offset, patched
 from node.commands.reading import announce_new, integer, peek_string, read_string
 from node.commands.strings_set import set_string
 from node.engine import Engine, Handler
 from node.errors import SYNTAX, CommandError
-from node.numbers import is_int, to_int
 from node.session import Session
 
 _BAD_TYPE: Final = (
     b"ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."
 )
 
+_BYTES: Final[list[bytes]] = [bytes((byte,)) for byte in range(256)]
+
 _GET: Final = 0
 _SET: Final = 1
 _INCRBY: Final = 2
-
-_UNTOUCHED: Final = 0
-_WRITTEN: Final = 1  # but with what was there
-_CHANGED: Final = 2
 
 _WRAP: Final = 0
 _SAT: Final = 1
@@ -33,16 +31,16 @@ _OVERFLOWS: Final[dict[bytes, int]] = {b"wrap": _WRAP, b"sat": _SAT, b"fail": _F
 @final
 @mypyc_attr(acyclic=True)
 class Operation:
-    """One GET, SET or INCRBY. Values are Python integers: sums leave 64 bits."""
+    """One GET, SET or INCRBY."""
 
     kind: i64
     signed: bool
     bits: i64
     offset: i64
-    value: int
+    value: i64
     overflow: i64
 
-    def __init__(self, kind: i64, signed: bool, bits: i64, offset: i64, value: int, overflow: i64) -> None:
+    def __init__(self, kind: i64, signed: bool, bits: i64, offset: i64, value: i64, overflow: i64) -> None:
         self.kind = kind
         self.signed = signed
         self.bits = bits
@@ -53,11 +51,18 @@ class Operation:
 
 def _field_type(arg: bytes) -> i64:
     """The width of `u8`, or of `i8` negated; raises CommandError."""
-    sign = arg[:1]
-    if (sign == b"i" or sign == b"u") and is_int(arg[1:]):
-        bits = to_int(arg[1:])
-        if 1 <= bits <= (64 if sign == b"i" else 63):
-            return -bits if sign == b"i" else bits
+    size: i64 = len(arg)
+    if 2 <= size <= 3:
+        signed = arg[0] == 105  # i
+        first: i64 = arg[1]
+        bits: i64 = first - 48
+        if (signed or arg[0] == 117) and 1 <= bits <= 9:
+            if size == 2:
+                return -bits if signed else bits
+            last: i64 = arg[2]
+            bits = bits * 10 + last - 48
+            if 48 <= last <= 57 and bits <= 64 and (signed or bits < 64):
+                return -bits if signed else bits
     raise CommandError(_BAD_TYPE)
 
 
@@ -88,30 +93,75 @@ def _parse(e: Engine, s: Session, args: list[bytes]) -> list[Operation]:
         value: i64 = 0
         if kind != _GET:
             value = integer(args[i + 3])
-        made.append(Operation(kind, width < 0, bits, offset, int(value), overflow))
+        made.append(Operation(kind, width < 0, bits, offset, value, overflow))
         i += 3 if kind == _GET else 4
     return made
 
 
-# Python integers from here on: compiled, a mixture with 64-bit ones would be cut to 64 bits.
-def read_field(data: bytes, offset: int, bits: int, signed: bool) -> int:
+def read_field(data: bytes, offset: i64, bits: i64, signed: bool) -> i64:
     """The field at a bit offset; what lies behind the end of the string is 0."""
-    first: int = offset >> 3
-    stop: int = ((offset + bits - 1) >> 3) + 1
-    part = data[first:stop]
-    value: int = int.from_bytes(part, "big") << ((stop - first - len(part)) * 8)
-    return _wrapped(value >> (stop * 8 - offset - bits), bits, signed)
+    size: i64 = len(data)
+    at: i64 = offset >> 3
+    have: i64 = 8 - (offset & 7)  # bits of the first byte from the field's highest on
+    value: i64 = 0
+    if at < size:
+        value = data[at]
+        value &= 255 >> (8 - have)
+    if signed and value >> (have - 1):
+        value -= 256 >> (8 - have)
+    if bits <= have:
+        return value >> (have - bits)
+    left: i64 = bits - have
+    while left > 0:
+        at += 1
+        byte: i64 = 0
+        if at < size:
+            byte = data[at]
+        if left < 8:
+            return (value << left) | (byte >> (8 - left))
+        value = (value << 8) | byte
+        left -= 8
+    return value
 
 
-def write_field(data: bytes, offset: int, bits: int, value: int) -> bytes:
-    """The bytes, which hold the whole field, with the field changed."""
-    shift: int = len(data) * 8 - offset - bits
-    mask: int = ((1 << bits) - 1) << shift
-    word: int = int.from_bytes(data, "big") & ~mask
-    word |= (value << shift) & mask
-    return word.to_bytes(len(data), "big")
+def write_field(data: bytes, offset: i64, bits: i64, value: i64) -> bytes:
+    """The bytes, which are those that hold the field, with the field changed; `offset` is at most 7."""
+    have: i64 = 8 - offset
+    first: i64 = data[0]
+    if bits <= have:
+        shift: i64 = have - bits
+        mask: i64 = (255 >> (8 - bits)) << shift
+        return _BYTES[(first & ~mask) | ((value << shift) & mask)]
+    out = BytesWriter()
+    left: i64 = bits - have
+    mask = 255 >> (8 - have)
+    out.append((first & ~mask) | ((value >> left) & mask))
+    while left >= 8:
+        left -= 8
+        out.append((value >> left) & 255)
+    if left > 0:
+        last: i64 = data[len(data) - 1]
+        mask = 255 >> left
+        out.append((last & mask) | ((value << (8 - left)) & 255))
+    return out.getvalue()
 
 
+def _leaves(value: i64, by: i64, bits: i64, signed: bool) -> i64:
+    """As `overflow_of`."""
+    if bits < 64:
+        top: i64 = (i64(1) << (bits - 1)) - 1
+        bottom: i64 = -top - 1
+        if not signed:
+            top = top * 2 + 1
+            bottom = 0
+        if bottom <= value <= top:
+            if by >= 0:
+                return 1 if by > top - value else 0
+            return -1 if by < bottom - value else 0
+    return overflow_of(int(value), int(by), int(bits), signed)
+
+
+# Python integers from here on: compiled, a mixture with 64-bit ones would be cut to 64 bits.
 def _wrapped(value: int, bits: int, signed: bool) -> int:
     value &= (1 << bits) - 1
     if signed and value >> (bits - 1):
@@ -119,7 +169,7 @@ def _wrapped(value: int, bits: int, signed: bool) -> int:
     return value
 
 
-def overflow_of(value: int, by: int, bits: int, signed: bool) -> int:
+def overflow_of(value: int, by: int, bits: int, signed: bool) -> i64:
     """Whether `value` + `by` leaves a field: 1 at the top, -1 at the bottom, else 0.
 
     Valkey's sums are 64 bits wide and wrap: an absurdly low value counts as leaving a narrow field at the top.
@@ -179,44 +229,69 @@ def _bitfield(e: Engine, s: Session, args: list[bytes], read_only: bool) -> None
 
 def _write_fields(e: Engine, s: Session, key: bytes, operations: list[Operation]) -> None:
     old = peek_string(s.store, e.slot, key)
-    data = bytearray() if old is None else bytearray(old)
+    if old is None:
+        old = b""
+    s.reply.array(len(operations))
+    if len(operations) == 1:
+        _write_one(e, s, key, old, operations[0])
+        return
+    data = bytearray(old)
     missing: i64 = _size_needed(operations) - len(data)
     if missing > 0:
         data += bytes(missing)
     changes: i64 = 0
-    s.reply.array(len(operations))
     for one in operations:
-        done = _run(s, data, one)
-        if done == _CHANGED or (done == _WRITTEN and missing > 0):
+        first: i64 = one.offset >> 3
+        stop: i64 = ((one.offset + one.bits - 1) >> 3) + 1
+        place = bytes(data[first:stop])
+        patch = _run(s, place, one)
+        if patch is not None and (missing > 0 or patch != place):
             changes += 1
+            data[first:stop] = patch
     _keep(e, s, key, data, changes, missing > 0)
 
 
-def _run(s: Session, data: bytearray, one: Operation) -> i64:
-    """Carry one operation out and answer it; returns _UNTOUCHED, _WRITTEN or _CHANGED."""
+def _write_one(e: Engine, s: Session, key: bytes, old: bytes, one: Operation) -> None:
+    """The usual case: no copy of the string but the new one."""
     first: i64 = one.offset >> 3
     stop: i64 = ((one.offset + one.bits - 1) >> 3) + 1
-    offset = int(one.offset & 7)
-    bits = int(one.bits)
-    place = bytes(data[first:stop])
+    missing: i64 = stop - len(old)
+    place = old[first:stop]
+    if missing > 0:
+        place += bytes(stop - first - len(place))
+    patch = _run(s, place, one)
+    if patch is None:
+        _keep(e, s, key, bytearray(old) + bytes(missing) if missing > 0 else bytearray(), 0, missing > 0)
+    elif missing > 0 or patch != place:
+        set_string(e, s, key, patched(old, first, patch), b"setbit", True)
+    else:
+        s.store.set_raw(e.slot, key)
+
+
+def _run(s: Session, place: bytes, one: Operation) -> bytes | None:
+    """Carry one operation out on the bytes that hold its field, and answer it; returns what these become, None when
+    nothing is written.
+    """
+    offset: i64 = one.offset & 7
+    bits = one.bits
     before = read_field(place, offset, bits, one.signed)
     if one.kind == _GET:
         s.reply.integer(before)
-        return _UNTOUCHED
-    base, by = (before, one.value) if one.kind == _INCRBY else (one.value, 0)
-    where = overflow_of(base, by, bits, one.signed)
-    if where and one.overflow == _FAIL:
+        return None
+    base: i64 = before if one.kind == _INCRBY else one.value
+    by: i64 = one.value if one.kind == _INCRBY else 0
+    where = _leaves(base, by, bits, one.signed)
+    if where == 0:
+        after: i64 = base + by
+    elif one.overflow == _FAIL:
         s.reply.null()
-        return _UNTOUCHED
-    if where and one.overflow == _SAT:
-        after = _limit(where, bits, one.signed)
+        return None
+    elif one.overflow == _SAT:
+        after = _limit(int(where), int(bits), one.signed)
     else:
-        after = _wrapped(base + by, bits, one.signed)
+        after = _wrapped(int(base) + int(by), int(bits), one.signed)
     s.reply.integer(after if one.kind == _INCRBY else before)
-    if before == after:
-        return _WRITTEN
-    data[first:stop] = write_field(place, offset, bits, after)
-    return _CHANGED
+    return place if after == before else write_field(place, offset, bits, after)
 
 
 def _keep(e: Engine, s: Session, key: bytes, data: bytearray, changes: i64, grown: bool) -> None:

@@ -199,7 +199,8 @@ def help_(e: Engine, s: Session, args: list[bytes]) -> None:
 
 def _call(e: Engine, s: Session, args: list[bytes], read_only: bool) -> None:
     scripts = scripting(e)
-    function = scripts.libraries.functions.get(args[1].lower())
+    functions = scripts.libraries.functions
+    function = functions.get(args[1]) or functions.get(args[1].lower())  # they are kept by their names in lower case
     if function is None:
         raise CommandError(b"ERR Function not found")
     if not is_int(args[2]):

@@ -83,14 +83,14 @@ def sunsubscribe(e: Engine, s: Session, args: list[bytes]) -> None:
 def publish(e: Engine, s: Session, args: list[bytes]) -> None:
     """PUBLISH channel message: also to the subscribers of replicas, by the replication stream."""
     receivers = e.publish(args[1], args[2])
-    e.replace_with(args)
+    e.send(args)
     s.reply.integer(receivers)
 
 
 def spublish(e: Engine, s: Session, args: list[bytes]) -> None:
     """SPUBLISH shardchannel message."""
     receivers = e.pubsub.spublish(args[1], args[2])
-    e.replace_with(args)
+    e.send(args)
     s.reply.integer(receivers)
 
 

@@ -123,6 +123,7 @@ class Snapshot:
     _parked_at: i64
     _big: _Parked | None  # the value that is half written: nothing may come between its bytes
     _out: BytesWriter
+    _full: list[bytes]  # what came before it, in order
     _dbid: i64
     _side: BytesWriter  # what comes after the big value
     _side_dbid: i64
@@ -152,6 +153,7 @@ class Snapshot:
         self._parked_at = 0
         self._big = None
         self._out = BytesWriter()
+        self._full = []
         self._dbid = -1
         self._side = BytesWriter()
         self._side_dbid = -1
@@ -186,12 +188,21 @@ class Snapshot:
         if state == _FRESH:
             if self._count(slot) <= FEW:
                 self._write_slot(slot)
+                if len(self._out) >= FULL:
+                    self._set_aside()
                 return
             self._open(slot)
         for walk in self._walks[slot]:
             value = walk.take(key)
             if value is not None:
                 self._emit(slot, walk.dbid, key, value, walk.expire_at(key))
+        if len(self._out) >= FULL:
+            self._set_aside()
+
+    def _set_aside(self) -> None:
+        """Begin another piece: one of many megabytes would take new memory from the system, which takes long."""
+        self._full.append(self._out.getvalue())
+        self._out = BytesWriter()
 
     def holds(self, store: Store) -> bool:
         """Whether keys of this store are still to be written."""
@@ -325,6 +336,8 @@ class Snapshot:
 
         At least one step is made, so that the end comes whatever the time.
         """
+        if len(self._full) > 0:
+            return self._summed(self._full.pop(0))
         while True:
             if self._big is not None or self._parked_at < len(self._parked):
                 self._write_big()
@@ -340,6 +353,9 @@ class Snapshot:
     def _taken(self) -> bytes:
         data = self._out.getvalue()
         self._out = BytesWriter()
+        return self._summed(data)
+
+    def _summed(self, data: bytes) -> bytes:
         if self._sums:
             self._crc = crc64(data, self._crc)
         return data

@@ -1,12 +1,16 @@
 """What a node loads when it starts: the append-only file if it is to keep one and there is one, else the RDB file."""
 
+import structlog
+
 from node.engine import Engine
 from node.persistence.aof import AofService
 from node.persistence.aof_files import clear_leftovers
 from node.persistence.aof_load import AofSet, load_set
 from node.persistence.leftovers import remove_leftovers
-from node.persistence.loading import LoadError, load_rdb
+from node.persistence.loading import LoadError, load_rdb, shown
 from node.persistence.rdbfile import rdb_path
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 async def load_at_start(e: Engine, file: AofService) -> None:
@@ -22,6 +26,9 @@ async def load_at_start(e: Engine, file: AofService) -> None:
     if e.shutdown_asked:
         return
     if not wanted:
+        if file.place.manifest().exists():
+            log.warning("there is an append-only file, which is not loaded, for appendonly is no: switching it on "
+                        "begins a new one", path=shown(str(file.place.manifest())))  # fmt: skip
         file.judge()  # it may have been switched on while clients were answered LOADING
         return
     try:

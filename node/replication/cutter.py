@@ -30,6 +30,7 @@ class Cutter:
     _done: list[bytes]  # whole commands of a transaction whose end has not come
     _buf: bytes
     _start: i64  # in _buf: behind what was given out
+    _whole: i64  # behind the last command that may be given out
     _command: i64  # where the command begins that is being looked at
     _pos: i64  # how far it was looked at
     _left: i64  # arguments that it lacks, 0: its head
@@ -43,6 +44,7 @@ class Cutter:
         self._done = []
         self._buf = b""
         self._start = 0
+        self._whole = 0
         self._command = 0
         self._pos = 0
         self._left = 0
@@ -58,13 +60,16 @@ class Cutter:
             self._pieces.append(data)
             self._have += len(data)
             return
-        if self._command > self._start:
-            self._done.append(self._buf[self._start : self._command])
-        rest = self._buf[self._command :]
-        self._pos -= self._command
+        base = self._start
+        if self._whole == self._start and self._command > base:  # of a transaction
+            self._done.append(self._buf[base : self._command])
+            base = self._command
+        rest = self._buf[base:]
+        self._pos -= base
+        self._command -= base
+        self._whole = max(self._whole - base, 0)
         self._start = 0
-        self._command = 0
-        if len(rest) > 0 and self._need - len(rest) - len(data) >= COLLECT_FROM:
+        if len(rest) > 0 and self._command == 0 and self._need - len(rest) - len(data) >= COLLECT_FROM:
             self._pieces = [rest, data]
             self._have = len(rest) + len(data)
             self._buf = b""
@@ -81,14 +86,14 @@ class Cutter:
             self._buf = b"".join(self._pieces)
             self._pieces = []
             self._have = 0
-        while self._command - self._start < limit or self._transaction:
-            if not self._next():
-                break
+        while self._whole - self._start < limit and self._next():
             self._command = self._pos
-        if self._transaction or self._command == self._start:
+            if not self._transaction:
+                self._whole = self._pos
+        if self._whole == self._start:
             return b""
-        data = self._buf[self._start : self._command]
-        self._start = self._command
+        data = self._buf[self._start : self._whole]
+        self._start = self._whole
         if len(self._done) > 0:
             self._done.append(data)
             data = b"".join(self._done)

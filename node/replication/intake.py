@@ -65,7 +65,13 @@ class Intake:
             self.owner.loading = True
             self.owner.refresh()
         with temporary(settings.directory, in_memory) as spool:
-            await self._spool(spool.write)
+
+            def write(data: bytes) -> int:
+                self.owner.sync_read += len(data)
+                return spool.write(data)
+
+            self.owner.sync_total = self.owner.sync_read = 0
+            await self._spool(write)
             spool.flush()
             spool.seek(0)
             return await self._load(spool)
@@ -83,7 +89,7 @@ class Intake:
             return
         if not head[1:].isdigit() or len(head) > 18:
             raise LinkError("the snapshot's length is no number")
-        missing = int(head[1:])
+        missing = self.owner.sync_total = int(head[1:])
         while missing:
             data = await self.wire.some()
             if len(data) > missing:

@@ -139,6 +139,16 @@ class Stream(Journal):
             self._select(dbid)
         self._encoded(args)
 
+    def message(self, dbid: i64, args: list[bytes]) -> None:
+        """A command for replicas alone, which the file does not keep: PUBLISH."""
+        if not self._files:
+            self.command(dbid, args)
+        elif self._streams:
+            targets = self.targets
+            self.aim(TO_REPLICAS)
+            self.command(dbid, args)
+            self.aim(targets)
+
     def _encoded(self, args: list[bytes]) -> None:
         self._cut()
         data = encode_request(args)

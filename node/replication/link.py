@@ -74,7 +74,7 @@ class PrimaryLink:
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]
             if not self._abandoned:
-                reason = str(error) or type(error).__name__
+                reason = str(error) or str(error.__cause__ or "") or type(error).__name__
                 log.warning("the link to the primary is down", host=host, port=port, reason=reason)
         return in_sync
 

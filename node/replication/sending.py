@@ -172,7 +172,7 @@ class Sender:
                 held.append(data)
                 size += len(data)
                 if size >= WRITTEN_AT_ONCE or snapshot.finished:
-                    await trio.to_thread.run_sync(file.write, b"".join(held))
+                    await trio.to_thread.run_sync(file.writelines, held)
                     held, size = [], 0
                     if all(r.gone() for r in replicas):
                         return

@@ -29,6 +29,15 @@ def _as_replica(e: Engine, role: Role, last_io: int, down_since_ms: int) -> list
         ("slave_read_repl_offset", offset),
         ("slave_repl_offset", offset),
     ]
+    if role.link_state == b"sync":
+        total, read = role.sync_total, role.sync_read
+        fields += [
+            ("master_sync_total_bytes", str(total)),
+            ("master_sync_read_bytes", str(read)),
+            ("master_sync_left_bytes", str(total - read)),
+            ("master_sync_perc", f"{100 * read / total if total else 0:.2f}"),
+            ("master_sync_last_io_seconds_ago", str(max(last_io, 0))),
+        ]
     if not role.link_up:
         down = (e.now_ms - down_since_ms) // 1000 if down_since_ms else -1
         fields.append(("master_link_down_since_seconds", str(down)))

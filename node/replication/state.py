@@ -103,6 +103,8 @@ class Role(Replication):
     lineage: Lineage
     followers: dict[int, Replica]
     database: i64  # that the stream of our primary has selected
+    sync_total: int = 0  # bytes of the snapshot that comes in; 0 where the primary does not tell
+    sync_read: int = 0
 
     def refresh(self) -> None:
         """The flags that the dispatcher tests have to be computed anew."""

@@ -6,6 +6,7 @@ from typing import Final, final
 from mypy_extensions import i64
 
 from node.errors import CommandError
+from node.scripting.functions import Code
 from node.scripting.shebang import code_of, flags_of_script
 from node.scripting.vm import Vm
 
@@ -15,19 +16,19 @@ _COST: Final = 200  # bytes of a script beside its text, roughly Valkey's
 
 @final
 class Script:
-    """A compiled script. `function` is the Lua function."""
+    """A compiled script."""
 
     sha: bytes
     body: bytes
     flags: i64
-    function: object
+    code: Code
     lasting: bool  # came by SCRIPT LOAD: not evicted
 
-    def __init__(self, sha: bytes, body: bytes, flags: i64, function: object, lasting: bool) -> None:
+    def __init__(self, sha: bytes, body: bytes, flags: i64, code: Code, lasting: bool) -> None:
         self.sha = sha
         self.body = body
         self.flags = flags
-        self.function = function
+        self.code = code
         self.lasting = lasting
 
 
@@ -63,7 +64,7 @@ class Cache:
         if not lasting:
             self._make_place()
             self._passing[sha] = None
-        script = Script(sha, body, flags, function, lasting)
+        script = Script(sha, body, flags, Code(function), lasting)
         self.scripts[sha] = script
         self.size += len(body) + _COST
         return script

@@ -2,18 +2,20 @@
 
 import hashlib
 from collections.abc import Callable
-from typing import Final
+from typing import Final, final
 
 from mypy_extensions import i64
 
 from node.engine import Engine
 from node.scripting.bytecode import keep_callers
-from node.scripting.functions import Function
+from node.scripting.functions import Code, Function
 from node.scripting.sandbox import MEMORY_LIMIT
-from node.scripting.values import ERROR, EXHAUSTED, PORTION, argument, number_text, to_lua
+from node.scripting.values import ERROR, EXHAUSTED, PORTION, argument, number_text, plain, to_lua
 from node.session import Session
+from node.table import Entry
 
 HEADROOM: Final = 1024 * 1024  # bytes of Lua's memory that stay free for what Python hands over
+SMALL: Final = HEADROOM // 8  # bytes of a reply for which the prelude makes sure that there is room
 
 _NO_ARGUMENTS: Final = b"ERR Please specify at least one argument for this call"
 _BAD_ARGUMENT: Final = b"ERR Command arguments must be strings or integers"
@@ -32,9 +34,10 @@ class Host:
     session: Session
     log_to: Callable[[int, bytes], None]
     memory_used: Callable[[], int]
-    memory_limit: i64
     tick_to: Callable[[], bytes | None]
     register_to: Callable[[Function], None]
+    overfull: bool  # the last script has left much behind
+    _result: object  # of the last `run`, None when it is still in the session's writer
     _tokens: list[object]
     _taken: i64
 
@@ -49,49 +52,105 @@ class Host:
         self.session = session
         self.log_to = _silent
         self.memory_used = int
-        self.memory_limit = 0
         self.tick_to = tick_to
         self.register_to = register_to
+        self.overfull = False
+        self._result = None
         self._tokens = []
         self._taken = 0
 
     def callables(self) -> list[Callable[..., object]]:
         """In the order in which the prelude names them."""
         return [
-            self.call, self.pull, self.sha1, self.log, self.set, self.acl, self.double, self.tick, self.register,
-            self.patch,
+            self.call, self.command, self.result, self.full, self.pull, self.sha1, self.log, self.set, self.acl,
+            self.double, self.tick, self.register, self.patch,
         ]  # fmt: skip
 
     def call(self, *values: object) -> object:
         """server.call and server.pcall: run a command; the prelude has the forms of what is returned."""
         try:
-            return self._call(values)
+            args: list[bytes] = []
+            for value in values:
+                text = argument(value)
+                if text is None:
+                    return (None, ERROR, _BAD_ARGUMENT, False)
+                args.append(text)
+            if len(args) == 0:
+                return (None, ERROR, _NO_ARGUMENTS, False)
+            s = self.session
+            s.reply.out.truncate(0)
+            refusal = s.executor.call_from_script(s, args)
+            if refusal is not None:
+                return (None, ERROR, refusal, True)
+            return self._whole()
         except Exception:
             return (None, ERROR, _OUR_FAULT, False)
 
-    def _call(self, values: tuple[object, ...]) -> object:
-        if len(values) == 0:
-            return (None, ERROR, _NO_ARGUMENTS, False)
-        args: list[bytes] = []
+    def command(self, name: bytes, count: i64) -> object:
+        """The command of this name as something to look `count` - 1 arguments up in; None or False when it has none.
+
+        Other spellings than the usual two have none, and nothing that has subcommands: there is a bounded number of
+        them, which the prelude keeps.
+        """
+        entry = self.engine.table.get(name)
+        if entry is None:
+            return None
+        if entry.container:
+            return False
+        if count == 2:
+            return Command1(self, entry, name)
+        return Command2(self, entry, name) if count == 3 else Command3(self, entry, name)
+
+    def run(self, entry: Entry, args: list[bytes]) -> object:
+        """Run a command whose reply is mostly one plain value: this, or None when the prelude has to ask for
+        `result`. The prelude has seen to it that there is room for a small reply.
+        """
+        self._result = None
+        try:
+            s = self.session
+            out = s.reply.out
+            out.truncate(0)
+            refusal = s.executor.call_entry(s, entry, args)
+            if refusal is not None:
+                self._result = (None, ERROR, refusal, True)
+                return None
+            return plain(out) if len(out) <= SMALL else None
+        except Exception:
+            self._result = (None, ERROR, _OUR_FAULT, False)
+            return None
+
+    def run_any(self, entry: Entry, name: bytes, values: list[object]) -> object:
+        """As `run`, with arguments that are not all strings."""
+        args = [name]
         for value in values:
-            if isinstance(value, bytes):
-                args.append(value)
-                continue
             text = argument(value)
             if text is None:
-                return (None, ERROR, _BAD_ARGUMENT, False)
+                self._result = (None, ERROR, _BAD_ARGUMENT, False)
+                return None
             args.append(text)
-        s = self.session
-        out = s.reply.out
-        out.truncate(0)
-        refusal = s.executor.call_from_script(s, args)
-        if refusal is not None:
-            return (None, ERROR, refusal, True)
-        data = out.getvalue()
-        if self.memory_used() + 3 * len(data) + HEADROOM > MEMORY_LIMIT:
+        return self.run(entry, args)
+
+    def result(self) -> object:
+        """What the last `run` has not told; in the forms of `call`."""
+        found = self._result
+        if found is not None:
+            return found
+        try:
+            return self._whole()
+        except Exception:
+            return (None, ERROR, _OUR_FAULT, False)
+
+    def _whole(self) -> object:
+        """The reply of the command that was run, whatever it is."""
+        out = self.session.reply.out
+        if self.memory_used() + 3 * len(out) + HEADROOM > MEMORY_LIMIT:
             return (None, EXHAUSTED)
         self._taken = 0
-        return to_lua(data, self._tokens)
+        return to_lua(out.getvalue(), self._tokens)
+
+    def full(self) -> None:
+        """A script has ended with much memory taken."""
+        self.overfull = True
 
     def pull(self) -> object:
         """The next tokens of a reply that is handed over in portions."""
@@ -147,5 +206,88 @@ class Host:
         assert isinstance(name, bytes)
         assert isinstance(flags, bytes)
         names = flags.split(b",") if flags else []
-        self.register_to(Function(name, callback, description if isinstance(description, bytes) else None, names))
+        self.register_to(Function(name, Code(callback), description if isinstance(description, bytes) else None, names))
         return None
+
+
+@final
+class Command1:
+    """A command that Lua calls with one argument, by looking this up.
+
+    Looking up costs a third of a call through lupa, which builds tuples and a dict for each.
+    """
+
+    host: Host
+    entry: Entry
+    name: bytes
+
+    def __init__(self, host: Host, entry: Entry, name: bytes) -> None:
+        self.host = host
+        self.entry = entry
+        self.name = name
+
+    def __getitem__(self, value: object) -> object:
+        """The reply, as `Host.run`."""
+        if isinstance(value, bytes):
+            return self.host.run(self.entry, [self.name, value])
+        return self.host.run_any(self.entry, self.name, [value])
+
+
+@final
+class Command2:
+    """A command that Lua calls with two arguments: they are stored, then the reply is looked up."""
+
+    host: Host
+    entry: Entry
+    name: bytes
+    first: object
+    second: object
+
+    def __init__(self, host: Host, entry: Entry, name: bytes) -> None:
+        self.host = host
+        self.entry = entry
+        self.name = name
+        self.first = None
+        self.second = None
+
+    def __setitem__(self, first: object, second: object) -> None:
+        """Keep the arguments of the call that follows at once."""
+        self.first = first
+        self.second = second
+
+    def __getitem__(self, ignored: object) -> object:
+        """The reply, as `Host.run`."""
+        first, second = self.first, self.second
+        if isinstance(first, bytes) and isinstance(second, bytes):
+            return self.host.run(self.entry, [self.name, first, second])
+        return self.host.run_any(self.entry, self.name, [first, second])
+
+
+@final
+class Command3:
+    """A command that Lua calls with three arguments: two are stored, then the third is looked up."""
+
+    host: Host
+    entry: Entry
+    name: bytes
+    first: object
+    second: object
+
+    def __init__(self, host: Host, entry: Entry, name: bytes) -> None:
+        self.host = host
+        self.entry = entry
+        self.name = name
+        self.first = None
+        self.second = None
+
+    def __setitem__(self, first: object, second: object) -> None:
+        """Keep the first arguments of the call that follows at once."""
+        self.first = first
+        self.second = second
+
+    def __getitem__(self, third: object) -> object:
+        """The reply, as `Host.run`."""
+        first, second = self.first, self.second
+        if isinstance(first, bytes) and isinstance(second, bytes) and isinstance(third, bytes):
+            return self.host.run(self.entry, [self.name, first, second, third])
+        return self.host.run_any(self.entry, self.name, [first, second, third])

@@ -10,7 +10,10 @@ walks a copy.
 
 Errors of our own wrappers are raised with level 2, which puts the caller's place in front, as a C function would.
 
-What Python returns from a command (`node.scripting.calls`) is one value, or nil with a code and its values:
+A command with up to three arguments is called by looking them up in an object of Python's, which has one value for
+them, `constants.OK` standing for that status; where it has none `pyresult` has what is returned otherwise.
+
+What Python returns from a command (`node.scripting.host`) is one value, or nil with a code and its values:
 `nil, 1, text` a status; `nil, 2, text` an error; `nil, 3, ...` a flat array; `nil, 4` a reply that has to be built from
 tokens which are pulled in portions; nothing for RESP3's null.
 What `enter` returns to Python is one value, or several: `0, bytes` is a reply in RESP already, `1, err, source, line,
@@ -20,11 +23,15 @@ silent` an error.
 from typing import Final
 
 LUA: Final = rb"""
-local constants, pycall, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister, pypatch, for_functions = ...
+local constants, pycall, pycommand, pyresult, pyfull, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister,
+  pypatch, for_functions = ...
+-- The functions behind object[key] and object[key] = value: calling them takes a third of the time of object(key).
+local look_up, store = debug.getmetatable(pycall).__index, debug.getmetatable(pycall).__newindex
 local as_function = python.as_function
-pycall, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister, pypatch =
-  as_function(pycall), as_function(pypull), as_function(pysha), as_function(pylog), as_function(pyset),
-  as_function(pyacl), as_function(pydouble), as_function(pytick), as_function(pyregister), as_function(pypatch)
+pycall, pycommand, pyresult, pyfull, pypull, pysha, pylog, pyset, pyacl, pydouble, pytick, pyregister, pypatch =
+  as_function(pycall), as_function(pycommand), as_function(pyresult), as_function(pyfull), as_function(pypull),
+  as_function(pysha), as_function(pylog), as_function(pyset), as_function(pyacl), as_function(pydouble),
+  as_function(pytick), as_function(pyregister), as_function(pypatch)
 
 local type, tostring, tonumber, error, assert, select, unpack = type, tostring, tonumber, error, assert, select, unpack
 local pairs, ipairs, next, rawget, rawset, rawequal, pcall, xpcall =
@@ -37,6 +44,7 @@ local format, sub, gsub, find, byte, rep, match =
 local floor = math.floor
 local create, running = coroutine.create, coroutine.running
 local resume, status = coroutine.resume, coroutine.status
+local kilobytes = gcinfo
 
 local READONLY = "Attempt to modify a readonly table"
 local HOOK_EVERY = 100000

@@ -79,9 +79,53 @@ end
 
 -- ---------------------------------------------------------------- server.*, which redis.* is too
 local api = {}
+local OK, FULL, CROWDED = constants.OK, constants.FULL, constants.CROWDED
+constants.OK, constants.FULL, constants.CROWDED = nil, nil, nil
 
-function api.call(...) return done(pycall(...)) end
-function api.pcall(...) return tried(pycall(...)) end
+local function commands(words)
+  return setmetatable({}, {__index = function(t, name)
+    if type(name) ~= "string" then return nil end
+    local command = pycommand(name, words)
+    if command ~= nil then t[name] = command end  -- known ones alone: their number is bounded
+    return command
+  end})
+end
+
+local two_words, three_words, four_words = commands(2), commands(3), commands(4)
+
+local function caller(finish)
+  return function(...)
+    local words = select("#", ...)
+    if words > 1 and words < 5 and kilobytes() < FULL then
+      local name, a, b, c = ...
+      local v, command
+      if words == 2 then
+        command = two_words[name]
+        if command then v = look_up(command, a) end
+      elseif words == 3 then
+        command = three_words[name]
+        if command then
+          store(command, a, b)
+          v = look_up(command, false)
+        end
+      else
+        command = four_words[name]
+        if command then
+          store(command, a, b)
+          v = look_up(command, c)
+        end
+      end
+      if command then
+        if v == nil then return finish(pyresult()) end
+        if v == OK then return {ok = "OK"} end
+        return v
+      end
+    end
+    return finish(pycall(...))
+  end
+end
+
+api.call, api.pcall = caller(done), caller(tried)
 
 local WRONG_FIELD = "wrong number or type of arguments"
 
@@ -292,10 +336,15 @@ function encode(v, out, n, deep, resp3)
 end
 
 local function answer(resp3, ok, v)
+  if kilobytes() > CROWDED then pyfull() end
   if ok then
     local t = type(v)
     if t == "string" or t == "number" or t == "nil" then return v end
-    if t == "boolean" and resp == 2 then return v end
+    if t == "boolean" then
+      if resp == 2 then return v end
+    elseif t == "table" and rawget(v, "ok") == "OK" and rawget(v, "err") == nil then
+      return 0, "+OK\r\n"
+    end
     local out = {}
     local n = encode(v, out, 0, 0, resp3)
     return 0, concat(out, "", 1, n)
@@ -335,15 +384,38 @@ local function arguments(n, ...)
   return split(n, {...})
 end
 
-local function enter(f, resp3, n, ...)
+local function run(f, resp3, keys, argv)
   resp = 2
-  if n < 0 then
-    G.KEYS, G.ARGV = split(-1 - n, staged)
-    staged = {}
-  else
-    G.KEYS, G.ARGV = arguments(n, ...)
-  end
+  G.KEYS, G.ARGV = keys, argv
   return answer(resp3, xpcall(f, on_error))
+end
+
+if for_functions then
+  local function_to_run, its_keys, its_arguments  -- xpcall hands no arguments on
+
+  local function run_it()
+    local v = function_to_run(its_keys, its_arguments)
+    return v
+  end
+
+  function run(f, resp3, keys, argv)
+    resp = 2
+    function_to_run, its_keys, its_arguments = f, keys, argv
+    return answer(resp3, xpcall(run_it, on_error))
+  end
+end
+
+local function enter(f, resp3, n, ...)
+  if n >= 0 then return run(f, resp3, arguments(n, ...)) end
+  local all = staged
+  staged = {}
+  return run(f, resp3, split(-1 - n, all))
+end
+
+local function bind(f, resp3, n)
+  if n == 1 then return function(key, ...) return run(f, resp3, {key}, {...}) end end
+  if n == 0 then return function(...) return run(f, resp3, {}, {...}) end end
+  return function(...) return run(f, resp3, arguments(n, ...)) end
 end
 
 local function renew()
@@ -452,30 +524,14 @@ local function load_library(text)
   return 2, text_of(e) or "ERR unknown error"
 end
 
-local function enter_function(f, resp3, n, ...)
-  local keys, argv
-  resp = 2
-  if n < 0 then
-    keys, argv = split(-1 - n, staged)
-    staged = {}
-  else
-    keys, argv = arguments(n, ...)
-  end
-  return answer(resp3, xpcall(function()
-    local v = f(keys, argv)
-    return v
-  end, on_error))
-end
-
 if for_functions then
   api.breakpoint, api.debug, api.replicate_commands = nil, nil, nil
   base.__redis__err__handler, base.__server__err__handler = nil, nil
-  enter = enter_function
 else
   base.KEYS, base.ARGV = {}, {}
 end
 
 renew()
 setfenv(0, {})
-return compile_script, enter, stage, renew, load_library
+return compile_script, enter, bind, stage, renew, load_library
 """

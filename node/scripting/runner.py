@@ -17,7 +17,7 @@ from node.errors import OUT_OF_MEMORY, CommandError
 from node.memory import make_room
 from node.ports import ScriptMemory, Scripts
 from node.scripting.cache import Cache, Script
-from node.scripting.functions import Function, Library
+from node.scripting.functions import Code, Function, Library
 from node.scripting.host import Host
 from node.scripting.libraries import Libraries
 from node.scripting.shebang import ALLOW_OOM, ALLOW_STALE, COMPATIBLE, NO_CLUSTER, NO_WRITES
@@ -177,7 +177,7 @@ class Scripting(Scripts):
     def run_script(self, s: Session, script: Script, args: list[bytes], keys: i64, read_only: bool) -> None:
         """Run a script for a client; `args` is the whole command, `keys` the number of keys from `args[3]` on."""
         self.function = b""
-        self._run(s, self._vm, script.function, script.flags, args, keys, read_only)
+        self._run(s, self._vm, script.code, script.flags, args, keys, read_only)
 
     def run_function(self, s: Session, function: Function, args: list[bytes], keys: i64, read_only: bool) -> None:
         """Run a function for a client, as `run_script`."""
@@ -185,7 +185,7 @@ class Scripting(Scripts):
         self._run(s, self.function_vm(), function.callback, function.flags, args, keys, read_only)
 
     def _run(
-        self, s: Session, vm: Vm, code: object, flags: i64, args: list[bytes], keys: i64, read_only: bool
+        self, s: Session, vm: Vm, code: Code, flags: i64, args: list[bytes], keys: i64, read_only: bool
     ) -> None:
         e = self.engine
         self.oom = e.settings.maxmemory > 0 and not make_room(e)

@@ -14,6 +14,7 @@ from lupa import lua51
 from cluster.version import REDIS_VERSION, SERVER_NAME, VALKEY_VERSION
 from node.scripting import prelude, prelude_server
 from node.scripting.libs import install
+from node.scripting.values import OK
 
 MEMORY_LIMIT: Final = 512 * 1024 * 1024  # bytes that the scripts of one runtime may take; Valkey has no bound
 RESERVE: Final = 1024 * 1024  # bytes that stay free beyond what is handed to Lua
@@ -73,6 +74,15 @@ def constants() -> dict[bytes, object]:
     return found
 
 
+def _limits() -> dict[bytes, object]:
+    """What the prelude takes out of the constants again: kilobytes from which it acts, and a value's stand-in."""
+    return {
+        b"OK": OK,
+        b"FULL": (MEMORY_LIMIT - 4 * RESERVE) // 1024,
+        b"CROWDED": MEMORY_LIMIT // 2 // 1024,
+    }
+
+
 def close_sandbox(runtime: Any, hosts: list[Function], for_functions: bool) -> tuple[Function, ...]:
     """Run the prelude and lose every way back; `hosts` are the callables that it names, in its order.
 
@@ -85,4 +95,4 @@ def close_sandbox(runtime: Any, hosts: list[Function], for_functions: bool) -> t
     if isinstance(chunk, tuple):
         chunk, problem = chunk
     assert chunk is not None, problem
-    return tuple(chunk(runtime.table_from(constants()), *hosts, for_functions))
+    return tuple(chunk(runtime.table_from({**constants(), **_limits()}), *hosts, for_functions))

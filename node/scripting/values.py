@@ -7,6 +7,7 @@ usual ones (one string, one number, a flat array) are found out by their first b
 import math
 from typing import Final
 
+from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from node.numbers import format_double, to_int
@@ -16,6 +17,8 @@ ERROR: Final = 2
 FLAT: Final = 3
 TOKENS: Final = 4
 EXHAUSTED: Final = 9  # no memory for the reply
+
+OK: Final = 0.5  # stands for the status reply `OK`: no command's reply is this number
 
 LARGEST_EXACT: Final = 1 << 52  # as far as a double is written as an integer
 FLAT_MOST: Final = 200  # elements that are handed over as values of one call
@@ -63,6 +66,36 @@ def truncated(value: float) -> int:
     return int(value)
 
 
+def plain(out: BytesWriter) -> object:
+    """The encoded reply in the writer if it is an integer, a string, RESP2's null or `OK`; None for all others."""
+    size: i64 = len(out)
+    first: i64 = i64(out[0])
+    if first == 58:
+        return _integer(out, size)
+    if first == 36:
+        if i64(out[1]) == 45:  # $-1
+            return False
+        start: i64 = 2
+        while i64(out[start]) != 10:
+            start += 1
+        return out.getvalue()[start + 1 : size - 2]
+    if first == 43 and size == 5 and i64(out[1]) == 79 and i64(out[2]) == 75:
+        return OK
+    return None
+
+
+def _integer(out: BytesWriter, size: i64) -> i64:
+    """The integer reply in the writer."""
+    negative = i64(out[1]) == 45
+    at: i64 = 2 if negative else 1
+    value: i64 = 0
+    while at < size - 2:
+        digit: i64 = i64(out[at]) - 48
+        value = value * 10 - digit  # counted downwards: the lowest integer has no positive twin
+        at += 1
+    return value if negative else -value
+
+
 def to_lua(data: bytes, tokens: list[object]) -> object:
     """One encoded reply as what the prelude expects; a nested one goes into `tokens` (emptied before)."""
     first: i64 = data[0]
@@ -80,12 +113,12 @@ def to_lua(data: bytes, tokens: list[object]) -> object:
         return (None, ERROR, data[1:-2], True)
     if first == 42 and data[1] == 45:  # *-1
         return False
+    if first == 42:
+        values = _flat(data)
+        if values is not None:
+            return tuple(values)
     tokens.clear()
-    flat = tokenize(data, tokens)
-    if flat and len(tokens) <= 2 * FLAT_MOST:
-        values = tokens[3::2]
-        tokens.clear()
-        return (None, FLAT, *values)
+    tokenize(data, tokens)
     if len(tokens) == 2 and tokens[0] == _VALUE:
         single = tokens[1]
         tokens.clear()
@@ -93,11 +126,43 @@ def to_lua(data: bytes, tokens: list[object]) -> object:
     return (None, TOKENS)
 
 
-def tokenize(data: bytes, tokens: list[object]) -> bool:
-    """Append kind and value of every element in the order of the bytes; True when it is one array of plain values."""
+def _flat(data: bytes) -> list[object] | None:
+    """An array of strings, integers and nulls as the values of one call; None when it is longer or holds others."""
+    size: i64 = len(data)
+    at: i64 = 1
+    while data[at] != 10:
+        at += 1
+    if at > 4:  # a thousand or more
+        return None
+    at += 1
+    values: list[object] = [None, FLAT]
+    while at < size:
+        kind: i64 = data[at]
+        number: i64 = 0
+        at += 1
+        negative = data[at] == 45
+        if negative:
+            at += 1
+        while data[at] != 13:
+            number = number * 10 - (data[at] - 48)
+            at += 1
+        at += 2
+        if kind == 58:
+            values.append(number if negative else -number)
+        elif kind != 36:
+            return None
+        elif negative:
+            values.append(False)
+        else:
+            values.append(data[at : at - number])
+            at += 2 - number
+    return values if len(values) <= FLAT_MOST + 2 else None
+
+
+def tokenize(data: bytes, tokens: list[object]) -> None:
+    """Append kind and value of every element in the order of the bytes."""
     at: i64 = 0
     size: i64 = len(data)
-    flat = data[0] == 42
     while at < size:
         kind: i64 = data[at]
         end: i64 = data.find(b"\r\n", at)
@@ -110,16 +175,11 @@ def tokenize(data: bytes, tokens: list[object]) -> bool:
                 continue
             tokens.append(_VALUE if kind == 36 else _VERBATIM)
             tokens.append(data[at : at + length])
-            flat = flat and kind == 36
             at += length + 2
             continue
         text = data[at + 1 : end]
-        plain = kind == 58 or (kind == 42 and at == 0)
         at = end + 2
-        if not plain:
-            flat = False
         _line(kind, text, tokens)
-    return flat
 
 
 def _line(kind: i64, text: bytes, tokens: list[object]) -> None:

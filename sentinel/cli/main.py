@@ -331,7 +331,8 @@ def import_file(file: Path, service: str, replace: bool, confirm: str | None, as
 def backup(service: str, folder: Path, as_json: bool, home: Home) -> None:
     """Take a backup of a service: one RDB file a shard, all of the same instant, and a manifest.
 
-    DIR is made, or empty. Writes wait for some ten milliseconds meanwhile, at most a second. Exit status 0 done, 1 failed.
+    DIR is made, or empty. Writes wait for some ten milliseconds meanwhile, at most a second. Exit status 0 done, 1
+    failed.
     """
     job = Job("backup", _target(home, service), str(moving.folder(home)), str(folder.absolute()))
     sys.exit(_move(moving.run, job, as_json, _console()))

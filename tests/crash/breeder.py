@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-CALLS = ("write", "open", "rename", "unlink", "fsync", "fdatasync", "ftruncate")
+CALLS = ("write", "writev", "open", "rename", "unlink", "fsync", "fdatasync", "ftruncate")
 
 
 class Steps:
@@ -33,7 +33,7 @@ class Steps:
         self.met: Counter[str] = Counter()  # how often each line of the faults has matched
         self._write = os.write
         for call in CALLS:
-            setattr(os, call, self._around(call, getattr(os, call)))
+            setattr(os, call, self._around(call.removesuffix("v"), getattr(os, call)))
 
     def _around(self, call: str, genuine: Callable[..., object]) -> Callable[..., object]:
         def step(*args: object, **more: object) -> object:
@@ -60,8 +60,9 @@ class Steps:
             target = f" {self._name(args[1])}" if call == "rename" else ""
             self._write(self.record, f"{call} {name}{target}\n".encode())
         if self.number == self.kill_at:
-            if call == "write" and isinstance(args[1], bytes | memoryview):
-                self._write(args[0], args[1][: len(args[1]) // 2])  # type: ignore[arg-type]
+            if call == "write":
+                data = b"".join(args[1]) if isinstance(args[1], tuple) else bytes(args[1])  # type: ignore[call-overload]
+                self._write(args[0], data[: len(data) // 2])  # type: ignore[arg-type]
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(10)  # from a thread the process may go on for a moment
         if self.faults is not None and self.faults.exists():

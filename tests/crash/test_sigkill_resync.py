@@ -56,7 +56,7 @@ def test_a_full_sync_is_cut_at_any_instant(chain: int, breeder: Breeder, tmp_pat
     primary, replica = Victim(breeder, tmp_path / "primary"), Victim(breeder, tmp_path / "replica")
     base = (*AOF, "--repl-diskless-sync-delay", "0")
     follow = (*AOF, "--replicaof", f"127.0.0.1 {primary.port}")
-    primary.start(*base)
+    primary.start(*base, "--repl-diskless-sync", rng.choice(("yes", "no")))
     with contextlib.closing(primary.ready()) as link:
         place(link)
     writers = [Writer(number, rng) for number in range(2)]
@@ -66,10 +66,13 @@ def test_a_full_sync_is_cut_at_any_instant(chain: int, breeder: Breeder, tmp_pat
             for writer in writers:
                 writer.compare(link, writer.acknowledged, about)
                 writer.begin(primary.port)
-        replica.start(*follow, kill_at=rng.choice((0, rng.randint(1, 40))))
+        last_step = rng.choice((0, rng.randint(1, 40)))
+        replica.start(*follow, kill_at=last_step)
         time.sleep(rng.uniform(0.05, 0.5))
         killed = rng.choice((primary, replica))
         killed.end()
+        if last_step:
+            replica.end()  # it may not have come to that step yet, and would later
         if killed is replica:
             for writer in writers:
                 writer.halt()
@@ -77,7 +80,7 @@ def test_a_full_sync_is_cut_at_any_instant(chain: int, breeder: Breeder, tmp_pat
             writer.finish()
         killed.check(torn=True)
         if killed is primary:
-            primary.start(*base)
+            primary.start(*base, "--repl-diskless-sync", rng.choice(("yes", "no")))
         if replica.gone():
             replica.check(torn=True)
             alone(replica, writers, about)

@@ -20,6 +20,7 @@ from tests.system.moving_rig import (
     Mover,
     Writer,
     client_of,
+    cut_over,
     empty,
     holds,
     import_modes,
@@ -91,7 +92,7 @@ def test_into_shards_under_writes(house: House, source: Callable[..., Server], f
         between.mend()
         mover.until("note", phase="follow")
         writer.some(10)
-        asked = kvorum(house.home, "fork", "--cut-over", "many", "--json")
+        asked = cut_over(house, "many")
         done = mover.until("done")
         assert mover.end() == 0
         assert (asked.returncode, '"event":"done"' in asked.stdout) == (0, True)
@@ -134,7 +135,7 @@ def test_into_one_shard_from_redis(house: House, source: Callable[..., Server], 
         done = kvorum(house.home, "failover", "one", "0")
         assert done.returncode == 0, done.stderr
         writer.some(5)
-        kvorum(house.home, "fork", "--cut-over", "one")
+        cut_over(house, "one")
         mover.until("done")
         assert mover.end() == 0
         with client_of(house, "one") as target:
@@ -173,7 +174,7 @@ def test_the_source_alone_decides_what_has_expired(
     client.rpush("after", "1")
     time.sleep(max(0.0, 1.7 - (time.monotonic() - began)))  # the old times run out
     between.mend()
-    kvorum(house.home, "fork", "--cut-over", "many")
+    cut_over(house, "many")
     mover.until("done")
     assert mover.end() == 0
     with client_of(house, "many") as target:
@@ -198,7 +199,7 @@ def test_a_target_that_dies(house: House, source: Callable[..., Server], fork: C
         )  # fmt: skip
         os.kill(primary["pid"], signal.SIGKILL)
         writer.some(5)
-        kvorum(house.home, "fork", "--cut-over", "one")
+        cut_over(house, "one")
         mover.until("done")
         assert mover.end() == 0
         with client_of(house, "one") as target, server.client() as genuine:
@@ -327,5 +328,5 @@ def test_stopped(house: House, source: Callable[..., Server], fork: Callable[...
     mover.process.send_signal(signal.SIGINT)
     assert mover.end() == 130
     assert import_modes(house) == {"no"}
-    gone = kvorum(house.home, "fork", "--cut-over", "many")
+    gone = cut_over(house, "many")
     assert (gone.returncode, "nothing is moving into 'many'" in gone.stderr) == (1, True)

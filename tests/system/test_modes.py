@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 import pytest
 import redis
 
+from tests.conftest import Server
 from tests.system.test_up import PATIENCE, House, kvorum, start
 
 Begin = Callable[..., House]
@@ -222,3 +226,30 @@ def test_an_empty_primary_does_not_wipe_its_replica(begin: Begin) -> None:
     assert [node["name"] for node in after["nodes"]] == [node["name"] for node in before["nodes"]][::-1]
     assert after["epoch"] > before["epoch"]
     assert holds(again, 100)
+
+
+def request(lines: BinaryIO) -> list[bytes]:
+    """The words of the next request; a test fails when there is none."""
+    count = int(lines.readline()[1:])
+    return [lines.read(int(lines.readline()[1:]) + 2)[:-2] for _ in range(count)]
+
+
+def test_how_far_a_full_sync_is(node_process: Callable[..., Server]) -> None:
+    """INFO of a replica tells what has come of the snapshot, with and without its length."""
+    with socket.create_server(("127.0.0.1", 0)) as primary:
+        primary.settimeout(PATIENCE)
+        node = node_process("--replicaof", "127.0.0.1", str(primary.getsockname()[1]))
+        for head, total, left in ((b"$1000", 1000, 600), (b"$EOF:" + b"x" * 40, 0, -361)):
+            link, _ = primary.accept()
+            with link, link.makefile("rb") as lines:
+                link.settimeout(PATIENCE)
+                while (words := request(lines))[0].upper() != b"PSYNC":
+                    link.sendall(b"+PONG\r\n" if words[0].upper() == b"PING" else b"+OK\r\n")
+                link.sendall(b"+FULLRESYNC " + b"a" * 40 + b" 0\r\n" + head + b"\r\n" + b"R" * 400)
+                read = total - left
+                deadline = time.monotonic() + PATIENCE
+                while (info := node.client().info("replication")).get("master_sync_read_bytes") != read:
+                    assert time.monotonic() < deadline, info
+                assert info["master_sync_in_progress"] == 1
+                assert (info["master_sync_total_bytes"], info["master_sync_left_bytes"]) == (total, left)
+                assert info["master_sync_perc"] == (40.0 if total else 0.0)

@@ -68,6 +68,11 @@ def ziplist(items: list[Item], wide: bool = False) -> bytes:
     return struct.pack("<IIH", 11 + len(body), last, min(len(items), 65535)) + body + b"\xff"
 
 
+def uncounted(packed: bytes) -> bytes:
+    """A listpack whose header says that its elements were too many to count."""
+    return packed[:4] + b"\xff\xff" + packed[6:]
+
+
 def zipmap(pairs: list[tuple[bytes, bytes]], unused: int = 0) -> bytes:
     """A zipmap; each value is followed by so many unused bytes."""
 
@@ -127,6 +132,7 @@ VALUES: dict[str, tuple[int, bytes]] = {
     "list ziplist": (10, string(ziplist([b"a", 5, b"c" * 70, -1, 300, 70000, 1 << 40, -9000000, b"y" * 20000]))),
     "list ziplist wide": (10, string(ziplist([b"a", 5, b"c"], True))),
     "intset 16": (11, string(struct.pack("<IIhh", 2, 2, -1, 5))),
+    "intset 32": (11, string(struct.pack("<IIii", 4, 2, -40000, 5))),
     "intset 64": (11, string(intset.build([-1, 5, 1 << 40]))),
     "zset ziplist": (12, string(ziplist(SCORES))),
     "hash ziplist": (13, string(ziplist(PAIRS))),
@@ -134,6 +140,7 @@ VALUES: dict[str, tuple[int, bytes]] = {
     "quicklist": (14, length(3) + string(ziplist([b"a", 1]), ziplist([]), ziplist([b"c" * 300]))),
     "stream 1": (15, stream(15)),
     "hash listpack": (16, string(listpack.build([b"f", b"1", b"g", b"x" * 90]))),
+    "hash listpack uncounted": (16, string(uncounted(listpack.build([b"f", b"1", b"g", b"2"])))),
     "zset listpack": (17, string(listpack.build([b"a", b"1", b"b", b"2.5"]))),
     "quicklist 2": (18, length(2) + length(2) + string(listpack.build([b"a", b"1"])) + length(1) + string(b"p" * 9000)),
     "stream 2": (19, stream(19)),

@@ -166,6 +166,8 @@ def test_what_a_node_is_doing() -> None:
     assert _doing(far, False) == "loading its data: 42 %, 12 s left"
     copying = {"master_sync_in_progress": "1", "master_sync_total_bytes": "200", "master_sync_read_bytes": "50"}
     assert _doing(copying, True) == "copying from its primary: 25 %"
+    unknown = {"master_sync_in_progress": "1", "master_sync_total_bytes": "0", "master_sync_read_bytes": "5242880"}
+    assert _doing(unknown, True) == "copying from its primary: 5 MB"
     busy = {"rdb_bgsave_in_progress": "1", "current_fork_perc": "50.00", "aof_rewrite_in_progress": "1"}
     assert _doing(busy, False) == "saving: 50 %, rewriting its append-only file: 50 %"
     assert _doing({}, False) == ""

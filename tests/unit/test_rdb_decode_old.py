@@ -48,12 +48,14 @@ EXPECTED: dict[str, tuple[str, object]] = {
     ),
     "list ziplist wide": ("quicklist", [b"a", b"5", b"c"]),
     "intset 16": ("intset", {b"-1", b"5"}),
+    "intset 32": ("intset", {b"-40000", b"5"}),
     "intset 64": ("intset", {b"-1", b"5", b"%d" % (1 << 40)}),
     "zset ziplist": ("listpack", {b"m": -1.0, b"n": 0.1, b"o": 4e9}),
     "hash ziplist": ("listpack", {b"a": b"1", b"b": b"v" * 70, b"c": b"-3000"}),
     "hash ziplist lzf": ("listpack", {b"a": b"1", b"b": b"v" * 70, b"c": b"-3000"}),
     "quicklist": ("quicklist", [b"a", b"1", b"c" * 300]),
     "hash listpack": ("listpack", {b"f": b"1", b"g": b"x" * 90}),
+    "hash listpack uncounted": ("listpack", {b"f": b"1", b"g": b"2"}),
     "zset listpack": ("listpack", {b"a": 1.0, b"b": 2.5}),
     "quicklist 2": ("quicklist", [b"a", b"1", b"p" * 9000]),
     "set listpack": ("listpack", {b"a", b"1", b"b"}),
@@ -162,6 +164,15 @@ def test_ziplist_becomes_the_listpack_of_its_elements() -> None:
     data = bytes.fromhex("0f0000000c000000020000f302f6ff")  # the elements 2 and 5
     assert data == old.ziplist([2, 5])
     assert ziplist.to_listpack(data) == bytes.fromhex("0b000000020002010501ff")
+
+
+def test_more_elements_than_a_header_can_count() -> None:
+    """A ziplist of more than 65534 elements says 65535 and is counted by walking it."""
+    items: list[old.Item] = [b"x", 7] * 40_000
+    value = restore(old.payload(10, old.string(old.ziplist(items))))
+    assert isinstance(value, List)
+    assert value.length == 80_000
+    assert value.items() == [b"x", b"7"] * 40_000
 
 
 def test_zipmap_golden() -> None:

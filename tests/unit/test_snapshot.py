@@ -107,6 +107,25 @@ def finish(snapshot: Snapshot, out: io.BytesIO, between: Callable[[], object] = 
     return out.getvalue()
 
 
+def test_what_writes_push_out_comes_in_pieces(tmp_path: Path) -> None:
+    """However much is written out between two slices, no piece takes much more than half a megabyte."""
+    e = new_engine()
+    client = Client(e)
+    for number in range(3000):
+        client(b"SET", b"key:%d" % number, b"%d" % number * 200)
+    expected = content(e.stores)
+    snapshot = start_snapshot(e, {})
+    for number in range(3000):
+        client(b"SET", b"key:%d" % number, b"new")
+    pieces: list[bytes] = []
+    while not snapshot.finished:
+        pieces.append(snapshot.advance(0.0, Clock()))
+    snapshot.close()
+    assert len(pieces) > 4
+    assert max(map(len, pieces)) < 600_000
+    assert decoded(b"".join(pieces), tmp_path) == expected
+
+
 # --- random writes
 def fill(c: Client, rng: random.Random, keys: int) -> None:
     """Values of every type, some big, some keys under one tag, in three databases."""

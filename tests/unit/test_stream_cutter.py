@@ -86,6 +86,27 @@ def test_transactions_come_whole_whatever_the_limit() -> None:
     assert cut([transaction + UNITS[1] + UNITS[3]], 1) == [transaction, UNITS[1], UNITS[3]]
 
 
+def test_what_comes_before_a_transaction_does_not_wait_for_it() -> None:
+    """Whole commands are given although the transaction behind them has not ended."""
+    cutter = Cutter()
+    cutter.feed(UNITS[1] + UNITS[2][:-3])
+    assert cutter.take(1 << 30) == UNITS[1]
+    assert cutter.take(1 << 30) == b""
+    cutter.feed(UNITS[2][-3:] + UNITS[3])
+    assert cutter.take(1 << 30) == UNITS[2] + UNITS[3]
+
+
+def test_fed_before_all_is_taken() -> None:
+    """More may come while there is still something to take."""
+    cutter = Cutter()
+    cutter.feed(UNITS[1] + UNITS[3] + UNITS[2][:30])
+    assert cutter.take(1) == UNITS[1]
+    cutter.feed(UNITS[2][30:])
+    assert cutter.take(1) == UNITS[3]
+    assert cutter.take(1) == UNITS[2]
+    assert cutter.pending() == 0
+
+
 @pytest.mark.parametrize(
     "data", [b"*1\r\n+5\r\n", b"*x\r\n", b"*1\r\n$-1\r\n", b"*1\n", b"*9999999999999999\r\n", b"*\r\n", b"x" * 70_000]
 )
