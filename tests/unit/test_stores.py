@@ -50,7 +50,7 @@ def test_a_store_that_is_not_built_is_refused(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("store", ["compact", "plain"])
 def test_predictable_hashes_are_refused(store: str) -> None:
     """With PYTHONHASHSEED=0 the key table is not used, neither by name nor by itself."""
-    code = "from node.stores import StoreError, new_store\ntry: print(new_store(1).kind)\nexcept StoreError as e: print(e)"
+    code = "from node.stores import *\ntry: print(new_store(1).kind)\nexcept StoreError as e: print(e)"
     environment = {**os.environ, "PYTHONHASHSEED": "0", "KVORUM_STORE": store, "PYTHONPATH": os.pathsep.join(sys.path)}
-    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("PYTHONHASHSEED=0 lets clients" if store == "compact" else "plain")
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("PYTHONHASHSEED=0 lets clients" if store == "compact" else "plain")
