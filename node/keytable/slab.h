@@ -11,6 +11,10 @@
 #ifndef KT_SLAB_H
 #define KT_SLAB_H
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the key table searches tags in words of little-endian order"
+#endif
+
 #include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
