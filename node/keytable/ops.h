@@ -77,6 +77,9 @@ static void kt_grow(kt_table *t, uint32_t slot) {
     kt_slot *s = t->slots + slot;
     uint32_t n = s->n, level = kt_level(n), low = n - level;
     if (!kt_warn(t, slot, low)) return;
+    /* Each entry's key is hashed: have them come all at once. */
+    for (kt_bucket *b = kt_bucket_at(s, low); b; b = b->next)
+        for (int i = 0; i < b->n; i++) __builtin_prefetch(b->entry[i]);
     /* Chained buckets, as many as the old chain has: more the new one can't need. */
     kt_bucket *spare = NULL;
     for (kt_bucket *b = kt_bucket_at(s, low)->next; b; b = b->next) {
