@@ -16,6 +16,7 @@ _BAD_TYPE: Final = (
     b"ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is."
 )
 
+_LARGEST: Final = (1 << 62) - 1
 _BYTES: Final[list[bytes]] = [bytes((byte,)) for byte in range(256)]
 
 _GET: Final = 0
@@ -146,10 +147,10 @@ def write_field(data: bytes, offset: i64, bits: i64, value: i64) -> bytes:
     return out.getvalue()
 
 
-def _leaves(value: i64, by: i64, bits: i64, signed: bool) -> i64:
-    """As `overflow_of`."""
+def leaves(value: i64, by: i64, bits: i64, signed: bool) -> i64:
+    """As `overflow_of`; in machine words while they are wide enough."""
     if bits < 64:
-        top: i64 = (i64(1) << (bits - 1)) - 1
+        top: i64 = _LARGEST >> (63 - bits)  # compiled, 1 << n would be a shift of 32 bits
         bottom: i64 = -top - 1
         if not signed:
             top = top * 2 + 1
@@ -280,7 +281,7 @@ def _run(s: Session, place: bytes, one: Operation) -> bytes | None:
         return None
     base: i64 = before if one.kind == _INCRBY else one.value
     by: i64 = one.value if one.kind == _INCRBY else 0
-    where = _leaves(base, by, bits, one.signed)
+    where = leaves(base, by, bits, one.signed)
     if where == 0:
         after: i64 = base + by
     elif one.overflow == _FAIL:

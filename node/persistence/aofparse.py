@@ -102,7 +102,7 @@ class AofReader:
         if len(found) == 1 and found != sign:
             raise AofError(at, f"expected {sign.decode()!r}, found {found!r}")
         line = self._line(NUMBER_MAX)
-        digits = line[1:-1]
+        digits = line[1 : max(len(line) - 1, 1)]  # compiled, a slice may not end before it begins
         if not line.endswith(b"\r") or not digits.isdigit() or len(digits) > 18:
             raise AofError(at, f"no number: {line!r}")
         return int(digits)
@@ -119,7 +119,7 @@ class AofReader:
             if self._buf[self._pos] != 35:  # not "#"
                 break
             line = self._line(LINE_MAX)
-            if line.startswith(b"#TS:") and line[4:-1].isdigit() and len(line) < 24:
+            if line.startswith(b"#TS:") and 5 < len(line) < 24 and line[4:-1].isdigit():
                 self.timestamp = int(line[4:-1])
         count = self._number(b"*")
         if count < 1 or count > ARGUMENTS_MAX:

@@ -6,6 +6,7 @@ and a link that breaks in the middle of a command or transaction is continued fr
 
 from typing import Final, final
 
+from librt.strings import read_i16_le
 from mypy_extensions import i64
 
 LINE_MAX: Final = 64 * 1024
@@ -17,6 +18,7 @@ _STAR: Final = 42
 _DOLLAR: Final = 36
 _CR: Final = 13
 _LF: Final = 10
+_CR_LF: Final = 0x0A0D  # read as one little-endian number
 
 
 class StreamError(Exception):
@@ -120,23 +122,44 @@ class Cutter:
                 return False
             self._left = count
             self._named = False
-        while self._left > 0:
-            begun = self._pos
-            length = self._number(_DOLLAR)
-            if length < 0:
-                self._need = begun - self._command + self._left * SMALLEST_ARGUMENT
-                return False
-            end: i64 = self._pos + length + 2
-            if end > len(self._buf):
-                self._need = end - self._command + (self._left - 1) * SMALLEST_ARGUMENT
-                self._pos = begun
+        buf = self._buf
+        size: i64 = len(buf)
+        pos: i64 = self._pos
+        left: i64 = self._left
+        while left > 0:
+            # The usual `$<up to 4 digits>\r\n` without a call; anything else by the slow way.
+            i: i64 = pos + 1
+            length: i64 = 0
+            while i < size and i < pos + 5:
+                digit: i64 = buf[i] - 48
+                if digit < 0 or digit > 9:
+                    break
+                length = length * 10 + digit
+                i += 1
+            if i + 1 < size and i > pos + 1 and buf[pos] == _DOLLAR and read_i16_le(buf, i) == _CR_LF:
+                begin: i64 = i + 2
+            else:
+                self._pos = pos
+                self._left = left
+                length = self._number(_DOLLAR)
+                if length < 0:
+                    self._need = pos - self._command + left * SMALLEST_ARGUMENT
+                    return False
+                begin = self._pos
+            end: i64 = begin + length + 2
+            if end > size:
+                self._need = end - self._command + (left - 1) * SMALLEST_ARGUMENT
+                self._pos = pos
+                self._left = left
                 return False
             if not self._named:
                 self._named = True
-                if length <= 7:
-                    self._note(self._buf[self._pos : self._pos + length])
-            self._pos = end
-            self._left -= 1
+                if 4 <= length <= 7:
+                    self._note(buf[begin : begin + length])
+            pos = end
+            left -= 1
+        self._pos = pos
+        self._left = 0
         return True
 
     def _note(self, name: bytes) -> None:

@@ -247,6 +247,7 @@ def test_genuine_valkey_starts_with_our_folder(
     same(contents(back, False), expected, ("encoding", "dump", "seen"))
 
 
+@pytest.mark.skipif(REDIS is None or shutil.which("redis-check-aof") is None, reason="no Redis on this machine")
 def test_redis_7_starts_with_our_append_only_file(started: Start, tmp_path: Path) -> None:
     """Commands alone are what it reads, where no value needs a later version: no streams and no times of fields."""
     folder = tmp_path / "ours"

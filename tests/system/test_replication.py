@@ -16,12 +16,12 @@ import redis
 from tests.conftest import Server
 from tests.system.link import Relay
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 DUMP_TRAILER = 10  # RDB version and checksum: Valkey 9 writes a newer version number
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until a condition holds; the test fails when it does not in half a minute."""
+    """Wait until a condition holds; the test fails when it does not in a minute."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if condition():

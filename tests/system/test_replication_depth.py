@@ -331,7 +331,7 @@ def test_nothing_acknowledged_is_lost_at_the_end(node_process: Callable[..., Ser
     for _ in threads:
         assert begun.acquire(timeout=30)
     server.client().shutdown(save=True)
-    server.process.wait(10)
+    server.process.wait(60)
     for thread in threads:
         thread.join(30)
     again = node_process(port=server.port, folder=server.log.parent).client()

@@ -65,7 +65,7 @@ class Rig:
 
     def _launch(self, kind: str, port: int, folder: Path, directives: tuple[str, ...]) -> Server:
         fixed = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--enable-debug-command", "yes"]
-        fixed += ["--repl-diskless-sync-delay", "0", "--repl-timeout", "10", "--repl-backlog-size", "200mb"]
+        fixed += ["--repl-diskless-sync-delay", "0", "--repl-timeout", "20", "--repl-backlog-size", "200mb"]
         fixed += ["--save", ""] if "--save" not in directives else []
         if kind == OURS:
             command = [sys.executable, "-m", "node"]
@@ -89,7 +89,7 @@ class Rig:
         """Have it save and end, and start it again at the same port, with its files."""
         with member.client() as client:
             client.shutdown(save=True)
-        member.server.process.wait(10)
+        member.server.process.wait(60)
         folder = member.server.log.parent
         member.server = self._launch(member.kind, member.port, folder, (*member.directives, *directives))
 

@@ -92,6 +92,13 @@ def test_a_length_beyond_the_file_allocates_nothing(tmp_path: Path) -> None:
     assert (found, type(error)) == ([], TornError)
 
 
+@pytest.mark.parametrize("line", [b"*\n", b"*\r\n", b"#TS:\n*\n", b"\n", b"*1\r\n$\n", b"*1\r\n$\r\n"])
+def test_a_line_without_its_number(tmp_path: Path, line: bytes) -> None:
+    """It is refused, not sliced beyond its beginning."""
+    found, error = read(written(tmp_path, line))
+    assert (found, type(error)) == ([], AofError)
+
+
 def test_mutated_files_give_commands_or_an_error(tmp_path: Path) -> None:
     """Of two thousand none raises anything else."""
     rng = random.Random(4)

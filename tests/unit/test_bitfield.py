@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.commands.bitfield import overflow_of, read_field, write_field
+from node.commands.bitfield import leaves, overflow_of, read_field, write_field
 
 WORDS = st.integers(-(1 << 63), (1 << 63) - 1)
 SMALL_OR_ANY = st.one_of(st.integers(-300, 300), WORDS)
@@ -51,4 +51,12 @@ def test_overflow(shape: tuple[int, bool], value: int, by: int) -> None:
     bits, signed = shape
     value = as_field(value, bits, signed)
     fits = as_field(value + by, bits, signed) == value + by
-    assert overflow_of(value, by, bits, signed) == (0 if fits else 1 if by > 0 else -1)
+    where = 0 if fits else 1 if by > 0 else -1
+    assert leaves(value, by, bits, signed) == overflow_of(value, by, bits, signed) == where
+
+
+@given(shapes(), WORDS)
+def test_overflow_of_what_does_not_fit(shape: tuple[int, bool], value: int) -> None:
+    """A value that is set and does not fit is told of as the general rule says."""
+    bits, signed = shape
+    assert leaves(value, 0, bits, signed) == overflow_of(value, 0, bits, signed)

@@ -343,7 +343,7 @@ def test_a_sorted_set_in_any_order(order: str) -> None:
     value = r.value
     assert isinstance(value, ZSet)
     members: list[bytes] = []
-    value.collect(0, value.count, members, None)
+    value.collect(0, value.count, members, [])
     assert members == [member for _, member in sorted(pairs)]
     assert value.get(b"member999") == 333.0
     assert dump(from_scores({member: score for score, member in pairs})) == dump(value)
