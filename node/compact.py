@@ -30,8 +30,6 @@ _Call2 = Callable[[object, object], object]
 _Call3 = Callable[[object, object, object], object]
 _Call4 = Callable[[object, object, object, object], object]
 
-_SLOTS: Final[list[object]] = list(range(16384))  # so that a slot is not made an object for each call
-
 
 @final
 class FrozenTable(FrozenSlot):
@@ -146,7 +144,7 @@ class CompactStore(Store):
     def get_into(self, w: BytesWriter, slot: i64, key: bytes) -> i64:
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        code: i64 = cast(int, self.t_get_into(w, _SLOTS[slot], key))
+        code: i64 = cast(int, self.t_get_into(w, slot, key))
         if code == DONE:
             self.hits += 1
             return code
@@ -163,27 +161,27 @@ class CompactStore(Store):
     def set(self, slot: i64, key: bytes, value: bytes) -> None:
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        code: i64 = cast(int, self.t_set(_SLOTS[slot], key, value))
+        code: i64 = cast(int, self.t_set(slot, key, value))
         if code == DONE:
             return
         if code == _CONTAINER:
-            self._bury(key, self.t_remove(_SLOTS[slot], key, True))
-            self.t_set(_SLOTS[slot], key, value)
+            self._bury(key, self.t_remove(slot, key, True))
+            self.t_set(slot, key, value)
         self.used_before = True
 
     def set_until(self, slot: i64, key: bytes, value: bytes, at_ms: i64) -> None:
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        code: i64 = cast(int, self.t_set_until(_SLOTS[slot], key, value, at_ms))
+        code: i64 = cast(int, self.t_set_until(slot, key, value, at_ms))
         if code == _CONTAINER:
-            self._bury(key, self.t_remove(_SLOTS[slot], key, True))
-            self.t_set_until(_SLOTS[slot], key, value, at_ms)
+            self._bury(key, self.t_remove(slot, key, True))
+            self.t_set_until(slot, key, value, at_ms)
         self.used_before = True
 
     def incr_into(self, w: BytesWriter, slot: i64, key: bytes, by: i64) -> i64:
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        code: i64 = cast(int, self.t_incr_into(w, _SLOTS[slot], key, by))
+        code: i64 = cast(int, self.t_incr_into(w, slot, key, by))
         if code == _EXPIRED:
             code = self._incr_expired(w, slot, key, by)
         self.used_before = True
@@ -194,10 +192,10 @@ class CompactStore(Store):
         at: i64 = 0
         if self.keep_expired:
             at = self._stored_expiry(slot, key)
-            self._bury(key, self.t_remove(_SLOTS[slot], key, True))
+            self._bury(key, self.t_remove(slot, key, True))
         else:
             self._expire(slot, key)
-        code: i64 = cast(int, self.t_incr_into(w, _SLOTS[slot], key, by))
+        code: i64 = cast(int, self.t_incr_into(w, slot, key, by))
         if at:
             self.table.set_expire(slot, key, at)
         return code
@@ -206,7 +204,7 @@ class CompactStore(Store):
     def get(self, slot: i64, key: bytes) -> object | None:
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        value = self.t_get(_SLOTS[slot], key)
+        value = self.t_get(slot, key)
         if value is None or value is False:
             if value is False:
                 self._found_expired(slot, key)
@@ -218,7 +216,7 @@ class CompactStore(Store):
     def peek(self, slot: i64, key: bytes) -> object | None:
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        value = self.t_peek(_SLOTS[slot], key)
+        value = self.t_peek(slot, key)
         if value is False:
             self._found_expired(slot, key)
             return None
@@ -231,14 +229,14 @@ class CompactStore(Store):
     def lives(self, slot: i64, key: bytes) -> bool:
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        code: i64 = cast(int, self.t_status(_SLOTS[slot], key))
+        code: i64 = cast(int, self.t_status(slot, key))
         return code == DONE
 
     def _status(self, slot: i64, key: bytes) -> i64:
         """Whether a key is there: DONE or MISSING; an expired one is dealt with."""
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        code: i64 = cast(int, self.t_status(_SLOTS[slot], key))
+        code: i64 = cast(int, self.t_status(slot, key))
         if code == _EXPIRED:
             self._found_expired(slot, key)
             return MISSING
@@ -270,7 +268,7 @@ class CompactStore(Store):
             self._sync()
         self.used_before = True
         old: object = None
-        code: i64 = cast(int, self.t_put(_SLOTS[slot], key, value, raw))
+        code: i64 = cast(int, self.t_put(slot, key, value, raw))
         if code == _EXPIRED:
             code = self._put_on_expired(slot, key, value, raw)
         if code == _SAME:
@@ -288,10 +286,10 @@ class CompactStore(Store):
         """On a replica the expired key is still there: the new value gets its time."""
         if not self.keep_expired:
             self._expire(slot, key)
-            return cast(int, self.t_put(_SLOTS[slot], key, value, raw))
+            return cast(int, self.t_put(slot, key, value, raw))
         at = self._stored_expiry(slot, key)
-        self._bury(key, self.t_remove(_SLOTS[slot], key, True))
-        code: i64 = cast(int, self.t_put(_SLOTS[slot], key, value, raw))
+        self._bury(key, self.t_remove(slot, key, True))
+        code: i64 = cast(int, self.t_put(slot, key, value, raw))
         self.table.set_expire(slot, key, at)
         return code
 
@@ -308,7 +306,7 @@ class CompactStore(Store):
         """Remove a key that is not expired: its container, True for a string, None when there was none."""
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        old = self.t_remove(_SLOTS[slot], key, False)
+        old = self.t_remove(slot, key, False)
         if old is None or old is True:
             return old
         if old is False:
@@ -362,7 +360,7 @@ class CompactStore(Store):
             self._expire(slot, key)
 
     def _expire(self, slot: i64, key: bytes) -> None:
-        self._bury(key, self.t_remove(_SLOTS[slot], key, True))
+        self._bury(key, self.t_remove(slot, key, True))
         self.expired.append(key)
         self.expired_count += 1
 
@@ -370,14 +368,14 @@ class CompactStore(Store):
         """The time of a key, past or not."""
         self.table.at_time(self.now_ms, self.clock, 1)
         self.stale = True
-        at: i64 = cast(int, self.t_expire_at(_SLOTS[slot], key))
+        at: i64 = cast(int, self.t_expire_at(slot, key))
         self._sync()
         return at
 
     def expire_at(self, slot: i64, key: bytes) -> i64:
         if self.stale or self.ignore_expiry or self.no_touch:
             self._sync()
-        at: i64 = cast(int, self.t_expire_at(_SLOTS[slot], key))
+        at: i64 = cast(int, self.t_expire_at(slot, key))
         if at == _EXPIRED:
             self._found_expired(slot, key)
             return -1
@@ -422,7 +420,7 @@ class CompactStore(Store):
             if entry is None:
                 return None
             self._sync()
-            value = self.t_peek(_SLOTS[entry.slot], entry.key)
+            value = self.t_peek(entry.slot, entry.key)
             if isinstance(value, Value):
                 found = self._expire_in(entry.slot, entry.key, value, limit)
                 if found is not None:
@@ -438,7 +436,7 @@ class CompactStore(Store):
         if not gone:
             return None
         if emptied:
-            self._forget(key, self.t_remove(_SLOTS[slot], key, True))
+            self._forget(key, self.t_remove(slot, key, True))
         return Expired(key, gone, emptied)
 
     def inside_count(self) -> i64:
@@ -558,7 +556,7 @@ class CompactStore(Store):
             return -1
         self.table.at_time(self.now_ms, self.clock, 1)
         self.stale = True
-        value = self.t_peek(_SLOTS[slot], key)
+        value = self.t_peek(slot, key)
         if isinstance(value, Value):
             cost += value.used_bytes()
         return cost
