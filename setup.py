@@ -236,13 +236,15 @@ def key_table() -> list[Extension]:
         include_dirs=[str(KEY_TABLE_SOURCES)],
         extra_compile_args=SANITIZER if SANITIZE else ["-O2"],
         extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
-        optional=not SANITIZE,
     )
     try:
-        return list(cythonize([extension], build_dir="build", force=SANITIZE, quiet=True))
+        translated = list(cythonize([extension], build_dir="build", force=SANITIZE, quiet=True))
     except Exception as error:
         say(f"Cython could not translate it: {error}", LARGE)
         return []
+    for one in translated:
+        one.optional = not SANITIZE  # which cythonize forgets
+    return translated
 
 
 def compiled() -> list[Extension]:
