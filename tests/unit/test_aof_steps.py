@@ -60,15 +60,16 @@ class Folder:
         """The call with the copying in front of it."""
 
         def wrapped(*args: object, **more: object) -> object:
-            if not getattr(self._inside, "now", False):
+            if getattr(self._inside, "now", False):
+                return call(*args, **more)
+            with self._lock:  # around the step too: it would remove what another thread is copying
                 self._inside.now = True
-                with self._lock:
-                    number = len(self.acknowledged)
-                    copy = self.copies / str(len(self.taken))
-                    shutil.copytree(self.folder, copy, ignore_dangling_symlinks=True)
-                    self.taken.append((step, copy, number))
+                number = len(self.acknowledged)
+                copy = self.copies / str(len(self.taken))
+                shutil.copytree(self.folder, copy, ignore_dangling_symlinks=True)
+                self.taken.append((step, copy, number))
                 self._inside.now = False
-            return call(*args, **more)
+                return call(*args, **more)
 
         return wrapped
 
