@@ -51,7 +51,7 @@ async def serve(e: Engine, replicator: Replicator) -> str:
             await load_at_start(e, appended)
         except LoadError as error:
             failure = str(error)
-            e.shutdown_asked = True
+            e.shutdown_asked = e.loop.ended = True  # nobody is served by a node that has not its data
         else:
             log.info("ready to accept connections", port=e.settings.port, tls_port=e.settings.tls_port)
         nursery.start_soon(_cron, e, nursery.cancel_scope)

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -183,6 +184,34 @@ def oracle_command(folder: Path, port: int, *directives: str) -> list[str]:
     """The command line of an oracle without persistence that obeys DEBUG."""
     fixed = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
     return [str(oracle_binary()), *fixed, "--enable-debug-command", "yes", *directives]
+
+
+def server_command(kind: str, folder: Path, port: int, *directives: str) -> list[str]:
+    """The command line of a `node`, `oracle` or `redis` without save points that obeys DEBUG; skips without a Redis."""
+    if kind == "oracle":
+        return oracle_command(folder, port, *directives)
+    redis_server = shutil.which("redis-server")
+    if kind == "redis" and redis_server is None:
+        pytest.skip("no redis-server on this machine")
+    program = [str(redis_server)] if kind == "redis" else [sys.executable, "-m", "node"]
+    place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    return [*program, *place, "--enable-debug-command", "yes", *directives]
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., Server]]:
+    """A function that starts a server of a kind on a folder: `started("redis", folder, "--appendonly", "yes")`."""
+    servers: list[Server] = []
+
+    def start(kind: str, folder: Path, *directives: str) -> Server:
+        port = find_free_port()
+        folder.mkdir(exist_ok=True)
+        servers.append(start_server(server_command(kind, folder, port, *directives), folder, port))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -230,6 +230,8 @@ class Generator:
             ]  # which expired keys they meet, and remove, is a matter of chance
         if row.text == "xadd":  # an ID that each server chose by its own clock would differ
             words = [self.next_id() if word == b"*" else word for word in words]
+        if row.text == "msetex" and len(words) > 2:
+            follow = [[b"touch", *words[2:]]]  # with a time that has passed its keys lie about, for SCAN to meet or not
         if row.text in ("swapdb", "select"):
             follow = [[b"select", self.rng.choice([b"0", b"0", b"0", b"1"])]]
         return [words, *follow]

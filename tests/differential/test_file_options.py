@@ -7,8 +7,6 @@ from __future__ import annotations
 import difflib
 import re
 import shutil
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from node.persistence.aofparse import AofReader
-from tests.conftest import Server, find_free_port, oracle_command, start_server
+from tests.conftest import Server
 from tests.differential.twins import Twins, start_twins
 
 AOF = "appendonly.aof"
@@ -28,30 +26,6 @@ OPTIONS = (
     "aof-timestamp-enabled", "aof-rewrite-incremental-fsync", "rdb-del-sync-files", "rdb-version-check",
 )  # fmt: skip
 VALUES = ("yes", "no", "x", "1", "-1", "100mb", "everysec", "always", "clients", "relaxed", "strict", "a/b", "aof.name")
-
-
-def start_line(kind: str, folder: Path, port: int, *directives: str) -> list[str]:
-    """How a server of a kind is started on a folder."""
-    if kind == "oracle":
-        return oracle_command(folder, port, *directives)
-    place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    return [sys.executable, "-m", "node", *place, "--enable-debug-command", "yes", *directives]
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a server of a kind on a folder; all are ended."""
-    servers: list[Server] = []
-
-    def start(kind: str, folder: Path, *directives: str) -> Server:
-        port = find_free_port()
-        folder.mkdir(exist_ok=True)
-        servers.append(start_server(start_line(kind, folder, port, *directives), folder, port))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -161,6 +135,7 @@ def test_messages_reach_replicas_and_not_the_file(started: Callable[..., Server]
     expected = [b"alone", b"in a transaction", b"after a write", b"from a script"]
     assert [message["data"] for message in told if message] == expected
     assert theirs.mget("first", "second", "third", "fourth") == [b"1", b"2", b"3", b"4"]
+    assert ours.execute_command("WAITAOF", 1, 0, 10_000)[0] == 1
     lines = commands(tmp_path / "primary" / "appendonlydir" / f"{AOF}.1.incr.aof")
     assert [line for line in lines if line.lower().startswith("set")] == [
         "SET first 1", "SET second 2", "SET third 3", "set fourth 4"

@@ -6,12 +6,11 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ import redis
 
 from cluster.resp.encode import encode_request
 from node import check
-from tests.conftest import Server, child_environment, find_free_port, oracle_command, start_server
+from tests.conftest import Server, child_environment, find_free_port
 from tests.system.test_rdb_files import PATIENCE, REDIS, eventually, fill, shape
 
 AOF = ("--appendonly", "yes")
@@ -27,27 +26,9 @@ NAME = "appendonly.aof"
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a server of a kind (`node`, `oracle`, `redis`) on a folder with an append-only file; all are ended."""
-    servers: list[Server] = []
-
-    def start(kind: str, folder: Path, *directives: str) -> Server:
-        port = find_free_port()
-        folder.mkdir(exist_ok=True)
-        place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-        debug = ["--enable-debug-command", "yes", *AOF]
-        if kind == "node":
-            command = [sys.executable, "-m", "node", *place, *debug, *directives]
-        elif kind == "oracle":
-            command = oracle_command(folder, port, *AOF, *directives)
-        else:
-            command = [str(REDIS), *place, *debug, *directives]
-        servers.append(start_server(command, folder, port))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop(signal.SIGKILL)
+def serving(started: Callable[..., Server]) -> Callable[..., Server]:
+    """`started`, with an append-only file."""
+    return lambda kind, folder, *directives: started(kind, folder, *AOF, *directives)
 
 
 def aof(client: redis.Redis, field: str) -> object:

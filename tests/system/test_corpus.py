@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,7 @@ import redis
 from node import check
 from node.rdb.encode import dump
 from node.rdb.file import RdbReader
-from tests.conftest import Server, find_free_port, oracle_binary, oracle_command, start_server
+from tests.conftest import Server, oracle_binary
 from tests.system.corpus import DIRECTIVES, Contents, change, contents, difference, fill
 
 REDIS = shutil.which("redis-server")
@@ -40,27 +38,9 @@ FORMS: dict[str, tuple[tuple[str, ...], bool]] = {
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[Start]:
-    """Start a server of a kind (`node`, `oracle`, `redis`) on a folder; all are ended."""
-    servers: list[Server] = []
-
-    def start(kind: str, folder: Path, *directives: str) -> Server:
-        if kind == "redis" and REDIS is None:
-            pytest.skip("no redis-server on this machine")
-        port = find_free_port()
-        folder.mkdir(exist_ok=True)
-        fixed = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-        fixed += ["--enable-debug-command", "yes", *DIRECTIVES, *directives]
-        program = {"node": [sys.executable, "-m", "node"], "redis": [str(REDIS)]}
-        command = oracle_command(folder, port, *DIRECTIVES, *directives)
-        if kind != "oracle":
-            command = [*program[kind], *fixed]
-        servers.append(start_server(command, folder, port))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop(signal.SIGKILL)
+def started(started: Start) -> Start:
+    """The same for all, with the options of the corpus."""
+    return lambda kind, folder, *directives: started(kind, folder, *DIRECTIVES, *directives)
 
 
 def connected(server: Server) -> redis.Redis:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,34 +15,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.conftest import Server, child_environment, find_free_port, oracle_command, start_server
+from tests.conftest import Server, child_environment, find_free_port, start_server
 
 REDIS = shutil.which("redis-server")
 PATIENCE = 30.0
-
-
-@pytest.fixture
-def started(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a server of a kind (`node`, `oracle`, `redis`) on a folder; all are ended."""
-    servers: list[Server] = []
-
-    def start(kind: str, folder: Path, *directives: str) -> Server:
-        port = find_free_port()
-        folder.mkdir(exist_ok=True)
-        place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-        debug = ["--enable-debug-command", "yes"]
-        if kind == "node":
-            command = [sys.executable, "-m", "node", *place, *debug, *directives]
-        elif kind == "oracle":
-            command = oracle_command(folder, port, *directives)
-        else:
-            command = [str(REDIS), *place, *debug, *directives]
-        servers.append(start_server(command, folder, port))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop(signal.SIGKILL)
 
 
 def eventually(holds: Callable[[], bool], server: Server) -> None:

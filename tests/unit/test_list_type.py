@@ -1,7 +1,6 @@
 """Lists against a plain Python list, at every threshold of entries and nodes."""
 
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -79,11 +78,10 @@ def _ask(values: List, model: list[bytes], chance: random.Random) -> None:
 
 
 @pytest.fixture(params=[-2, -1, 3, 0])
-def limit(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Each kind of `list-max-listpack-size`, put back afterwards."""
+def limit(request: pytest.FixtureRequest) -> int:
+    """Each kind of `list-max-listpack-size`."""
     LIMITS.fill = request.param
-    yield request.param
-    LIMITS.fill = -2
+    return LIMITS.fill
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -32,11 +32,9 @@ def entries(
 
 
 @pytest.fixture(params=[(4096, 100), (0, 3), (120, 0)], ids=["stock", "3entries", "120bytes"])
-def limits(request: pytest.FixtureRequest) -> object:
+def limits(request: pytest.FixtureRequest) -> None:
     """Different bounds of blocks."""
     LIMITS.bytes, LIMITS.entries = request.param
-    yield None
-    LIMITS.bytes, LIMITS.entries = 4096, 100
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -95,7 +95,7 @@ async function emitter() {
   outside.to("e:x").emit("told", "from outside");
   await Promise.all([a.told.reach(1), b.told.reach(1)]);
   assert.deepEqual([a.told.seen, b.told.seen], [["from outside"], ["from outside"]]);
-  client.destroy();
+  await client.close();
   a.close();
   b.close();
 }
