@@ -112,8 +112,8 @@ class Cutter:
     def _next(self) -> bool:
         """Look at the next command up to its end; False when it has not come."""
         if self._left == 0:
+            self._need = 0  # that of the command before says nothing of this one
             if self._pos >= len(self._buf):
-                self._need = 0
                 return False
             if self._buf[self._pos] != _STAR:
                 return self._inline()
@@ -176,7 +176,6 @@ class Cutter:
         if end < 0:
             if len(self._buf) - self._pos > LINE_MAX:
                 raise StreamError("a line without end")
-            self._need = 0
             return False
         words = self._buf[self._pos : end].split()
         if len(words) > 0:

@@ -68,6 +68,42 @@ def test_pieces_end_behind_whole_units(most: int, limit: int) -> None:
     assert edges(given) <= edges(UNITS if most > 1 else [unit for unit in UNITS if len(unit) < 1000])
 
 
+@pytest.mark.parametrize("most", [7, 500, 100_000])
+def test_what_is_whole_is_given_at_once(most: int) -> None:
+    """Wherever the bytes are divided, no whole unit waits for bytes of later ones."""
+    rng = random.Random(most)
+    cutter = Cutter()
+    units = UNITS * 3
+    stream = b"".join(units)
+    ends = sorted(edges(units))
+    fed = given = 0
+    while fed < len(stream):
+        # Short pieces about the ends of units, where the state of one must not remain for the next.
+        near = min(abs(end - fed) for end in ends) < 20
+        piece = stream[fed : fed + (rng.randint(1, 3) if near else rng.randint(1, most) * 10)]
+        begins = next((end for end in ends if end > fed), len(stream))
+        piece = piece[: begins - fed + rng.randint(0, 4)]
+        cutter.feed(piece)
+        fed += len(piece)
+        while data := cutter.take(1 << 30):
+            given += len(data)
+        assert given == max((end for end in ends if end <= fed), default=0), stream[given:fed][:50]
+
+
+@pytest.mark.parametrize("split", [1, 2, 3, 4, 5])
+def test_the_size_of_a_big_command_is_no_measure_for_the_next(split: int) -> None:
+    """A command behind a big one whose head comes in two pieces is given as soon as it is whole."""
+    big, small = command(b"SET", b"big", b"x" * 200_000), UNITS[1]
+    cutter = Cutter()
+    cutter.feed(big[:1000])
+    assert cutter.take(1 << 30) == b""
+    cutter.feed(big[1000:] + small[:split])
+    assert cutter.take(1 << 30) == big
+    assert cutter.take(1 << 30) == b""
+    cutter.feed(small[split:])
+    assert cutter.take(1 << 30) == small
+
+
 @pytest.mark.parametrize("index", range(len(UNITS)))
 def test_half_a_unit_is_held_back(index: int) -> None:
     """Of a unit without its last byte nothing is given; with it all of it."""
