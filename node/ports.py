@@ -232,6 +232,9 @@ class Replication:
     def ask(self) -> None:
         """Have the replicas tell at once how far they are."""
 
+    def end(self) -> None:
+        """The process is about to end, its RDB file is written: replicas get nothing that the file does not hold."""
+
 
 class ScriptMemory:
     """What scripts and functions take, in bytes, and how many there are."""

@@ -85,6 +85,7 @@ async def _await_signals(e: Engine) -> None:
         async for number in signals:
             log.info("a signal asks for the end", signal=signal.Signals(number).name)
             if e.aof.before_end(False) and e.rdb.before_end(None):
+                e.replication.end()
                 e.shutdown_asked = True
                 e.loop.ended = True
                 return

@@ -139,6 +139,7 @@ def shutdown(e: Engine, s: Session, args: list[bytes]) -> None:
     forced = b"force" in words
     if not (e.aof.before_end(forced) and e.rdb.before_end(wanted)) and not forced:
         raise CommandError(b"ERR Errors trying to SHUTDOWN. Check logs.")
+    e.replication.end()
     e.shutdown_asked = True
     e.loop.ended = True  # what came after the file was written would be acknowledged and lost
     if s.conn is not None:

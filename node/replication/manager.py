@@ -120,6 +120,15 @@ class Replicator(Role):
         log.info("promoted: this node is a primary now", replid=self.lineage.id.decode())
         self._role_changed()
 
+    def end(self) -> None:
+        """The process is about to end, its RDB file is written. Replicas that had more than the file holds (a PING, the
+        DEL of a key that expires now) could not continue from this node once it has started again.
+        """
+        self.stream.flush()
+        self.stream.set_role(self.primary, False)
+        if self.link is not None:
+            self.link.abandon()
+
     def _role_changed(self) -> None:
         self.refresh()
         self._changed.set()
@@ -198,7 +207,7 @@ class Replicator(Role):
 
     async def _follow_until_changed(self) -> None:
         pause = 0.05
-        while True:
+        while not self.engine.loop.ended:
             self.link = PrimaryLink(self, self.engine)
             lived = await self.link.follow(self.primary_host, self.primary_port)
             self.link = None

@@ -337,3 +337,26 @@ def test_nothing_acknowledged_is_lost_at_the_end(node_process: Callable[..., Ser
     again = node_process(port=server.port, folder=server.log.parent).client()
     missing = [(n, i) for n in (0, 1) for i in range(acknowledged[n]) if not again.exists(f"w:{n}:{i}")]
     assert missing == []
+
+
+def test_replicas_continue_from_a_primary_that_ended_while_keys_expired(node_process: Callable[..., Server]) -> None:
+    """Between the file and its end a primary sends nothing: no replica is ahead of what the restarted one knows."""
+    first = node_process("--repl-ping-replica-period", "1")
+    second = node_process()
+    second.client().replicaof("127.0.0.1", first.port)
+    until(lambda: in_sync(first.client(), second.client()), "the full sync")
+    for _ in range(2):
+        one, two = first.client(), second.client()
+        with one.pipeline(transaction=False) as pipe:
+            for i in range(500):
+                pipe.set(f"short:{i}", 1, px=200 + 2 * i)
+            pipe.execute()
+        until(lambda one=one: one.dbsize() < 450, "keys expire one after the other")
+        one.shutdown(save=True)
+        first.process.wait(60)
+        first = node_process("--repl-ping-replica-period", "1", port=first.port, folder=first.log.parent)
+        one = first.client()
+        until(partial(in_sync, one, two), "the replica comes back")
+        found = one.info("stats")
+        assert (found["sync_full"], found["sync_partial_ok"]) == (0, 1)
+    until(lambda: first.client().dbsize() == 0 == second.client().dbsize(), "all keys are gone")
