@@ -15,13 +15,14 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status build test test-pure test-all lint bench clean
+.PHONY: help up down status build test test-pure test-all sanitize lint bench clean
 
 help:
 	@echo "make up          start the default service (or ARGS=kvorum.yaml), Ctrl-C stops it"
 	@echo "make status      show the running services        make down   stop them from elsewhere"
 	@echo "make test        run the tests, hot modules compiled (make test-all: the slow ones too)"
 	@echo "make test-pure   run the tests on plain Python     make lint   ruff and mypy --strict"
+	@echo "make sanitize    run the stores' tests with the key table under an address sanitizer"
 	@echo "make bench       compare with genuine Valkey       make clean  remove .venv and build results"
 
 up: build
@@ -50,7 +51,7 @@ $(VENV)/.tools: $(VENV)/.installed
 	@touch $@
 
 # The compiled modules lie beside their sources; a stale one would hide an edit, so they are all made anew together.
-$(VENV)/.compiled: $(VENV)/.installed setup.py $(COMPILED)
+$(VENV)/.compiled: $(VENV)/.installed setup.py $(COMPILED) $(wildcard node/keytable/*.p* node/keytable/*.h)
 	@rm -rf build && find . -maxdepth 4 -name '*.so' -not -path './$(VENV)/*' -not -path '*/node_modules/*' -delete
 	@echo "building Kvorum; compiling takes a few minutes, once (KVORUM_NO_COMPILE=1 goes without)"
 	@PYTHONWARNINGS=ignore $(PIP) install -q --no-build-isolation --no-deps -e .
@@ -69,6 +70,16 @@ test-pure: $(VENV)/.compiled $(VENV)/.tools
 	@tar -cf - --exclude='*.so' --exclude=__pycache__ --exclude=node_modules --exclude='./$(VENV)' --exclude=./.git \
 		--exclude=./build --exclude=./.kvorum . | tar -xf - -C $(VENV)/pure
 	cd $(VENV)/pure && PYTHONPATH="$(CURDIR)/$(VENV)/pure" "$(abspath $(BIN))/python" -m pytest -n $(WORKERS) $(ARGS)
+
+# A copy of the tree with the key table alone compiled: with assertions, every block by itself, for the sanitizers of gcc.
+sanitize: $(VENV)/.tools
+	@rm -rf $(VENV)/sanitized && mkdir -p $(VENV)/sanitized
+	@tar -cf - --exclude='*.so' --exclude=__pycache__ --exclude=node_modules --exclude='./$(VENV)' --exclude=./.git \
+		--exclude=./build --exclude=./.kvorum . | tar -xf - -C $(VENV)/sanitized
+	cd $(VENV)/sanitized && KVORUM_SANITIZE=1 "$(abspath $(BIN))/python" setup.py -q build_ext --inplace
+	cd $(VENV)/sanitized && PYTHONPATH="$(CURDIR)/$(VENV)/sanitized" LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
+		"$(abspath $(BIN))/python" -m pytest --run-slow $(or $(ARGS),tests/conformance tests/unit/test_snapshot.py)
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff check .

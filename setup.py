@@ -1,7 +1,9 @@
-"""The build step that compiles the hot modules by mypyc; everything else about the project is in pyproject.toml.
+"""The build step that compiles the hot modules by mypyc, and the key table by Cython; everything else about the project
+is in pyproject.toml.
 
 A compiler helps, but is no condition: without one, with KVORUM_NO_COMPILE=1, or when compiling fails, the install goes
-on with the same modules interpreted. `kvorum info` says which ones run.
+on with the same modules interpreted, and with the plain store instead of the key table. `kvorum info` says which ones
+run. KVORUM_SANITIZE=1 builds the key table alone, with assertions and for the address sanitizer.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ try:
     from mypyc.build import mypycify
 except ImportError:  # an install without build isolation and without mypy
     mypycify = None
+try:
+    from Cython.Build import cythonize
+except ImportError:
+    cythonize = None
 
 # One path a line: the Makefile reads this list too. Compiled as one group, so that calls between them stay direct.
 COMPILED = [
@@ -43,6 +49,7 @@ COMPILED = [
     "node/clients.py",
     "node/commandlog.py",
     "node/clientmemory.py",
+    "node/compact.py",
     "node/descriptors.py",
     "node/digest.py",
     "node/dispatch.py",
@@ -50,6 +57,7 @@ COMPILED = [
     "node/errors.py",
     "node/eviction.py",
     "node/expire.py",
+    "node/frozen.py",
     "node/gate.py",
     "node/grisu.py",
     "node/keyspace.py",
@@ -178,6 +186,14 @@ COMPILED = [
 ]
 
 SLOW = "Kvorum is installed uncompiled: it works, but is several times slower"
+LARGE = "Kvorum is installed without its key table: it works, but takes two to three times the memory"
+
+KEY_TABLE = "node.keytable.table"
+KEY_TABLE_SOURCES = Path("node/keytable")
+SANITIZE = os.environ.get("KVORUM_SANITIZE") == "1"
+SANITIZER = [
+    "-O1", "-g", "-UNDEBUG", "-DKT_EVERY_BLOCK_MALLOC", "-fsanitize=address,undefined", "-fno-omit-frame-pointer",
+]  # fmt: skip
 
 
 def c_compiler() -> str | None:
@@ -186,9 +202,9 @@ def c_compiler() -> str | None:
     return shutil.which(words[0]) if words else None
 
 
-def say(reason: str) -> None:
-    """Tell the user, past the silence that pip lays over builds, why nothing was compiled."""
-    message = f"{SLOW} ({reason})."
+def say(reason: str, what: str = SLOW) -> None:
+    """Tell the user, past the silence that pip lays over builds, why something was not compiled."""
+    message = f"{what} ({reason})."
     print(message, file=sys.stderr, flush=True)
     try:
         with Path("/dev/tty").open("w") as terminal:
@@ -205,6 +221,34 @@ def extensions() -> list[Extension]:
     if c_compiler() is None:
         say("no C compiler found; install gcc or clang and the Python headers, then install again")
         return []
+    return key_table() if SANITIZE else [*compiled(), *key_table()]
+
+
+def key_table() -> list[Extension]:
+    """The extension of the compact store, or nothing."""
+    if cythonize is None:
+        say("Cython is missing; pip install Cython, then install again", LARGE)
+        return []
+    extension = Extension(
+        KEY_TABLE,
+        [str(KEY_TABLE_SOURCES / "table.pyx")],
+        depends=[str(path) for glob in ("*.h", "*.pxi") for path in KEY_TABLE_SOURCES.glob(glob)],
+        include_dirs=[str(KEY_TABLE_SOURCES)],
+        extra_compile_args=SANITIZER if SANITIZE else ["-O2"],
+        extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+    )
+    try:
+        translated = list(cythonize([extension], build_dir="build", force=SANITIZE, quiet=True))
+    except Exception as error:
+        say(f"Cython could not translate it: {error}", LARGE)
+        return []
+    for one in translated:
+        one.optional = not SANITIZE  # which cythonize forgets
+    return translated
+
+
+def compiled() -> list[Extension]:
+    """The group of mypyc, or nothing."""
     if mypycify is None:
         say("mypyc is missing; pip install 'mypy[mypyc]', then install again")
         return []
@@ -218,7 +262,10 @@ def extensions() -> list[Extension]:
 
 
 class BuildOrGoWithout(build_ext):
-    """Builds the group, and when that fails leaves none of it behind, since a half of it could not be imported."""
+    """Builds the group, and when that fails leaves none of it behind, since a half of it could not be imported.
+
+    The key table is optional by itself.
+    """
 
     def build_extension(self, extension: Extension) -> None:
         """Build with as many compilers side by side as there are cores; left alone, setuptools starts one at a time."""
@@ -231,6 +278,10 @@ class BuildOrGoWithout(build_ext):
         self.compiler.compile = side_by_side
         try:
             super().build_extension(extension)
+        except Exception as error:
+            if extension.name == KEY_TABLE:
+                say(f"compiling failed: {error}", LARGE)
+            raise
         finally:
             self.compiler.compile = one
 

@@ -33,7 +33,6 @@ from node.table import Entry, unknown
 from node.timing import count_time, inferred_size, log_command, log_reply
 from node.waiting import serve_ready
 
-PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
 AHEAD: Final = 64
 OUR_BUGS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 # Shown to monitors before the commands that they run; the keys that they read are those of these commands.
@@ -82,7 +81,7 @@ class Dispatcher(Executor):
             while not s.stopped():
                 if len(s.parsed) > 0:
                     self._run_parsed(s)
-                elif self.ahead or (s.store.prefetches and s.store.count() >= PREFETCH_FROM):
+                elif self.ahead or s.store.prefetches:
                     if not self._parse_ahead(s):
                         break
                 elif decoder.next():

@@ -6,7 +6,7 @@ Rules that make a store replaceable (they are kept by every command):
 3. expiry, clock and hit/miss counting live inside the store; keys that it finds expired are appended to `expired`,
    which the engine drains to propagate a DEL for each; a replica's store (`keep_expired`) only hides them;
 4. the int encoding is derived from the bytes; a RAW flag remembers that a string was grown in place (`set_raw`);
-5. the engine parses up to 64 commands ahead and calls `prefetch` with their keys when the keyspace is large.
+5. the engine parses up to 64 commands ahead and calls `prefetch` with their keys while `prefetches` says so.
 
 Slots are always used, in cluster mode and not: that gives SCAN cursors, slot counting, migration, sampling, snapshots.
 """
@@ -16,7 +16,7 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
-from node.slotmap import FrozenSlot
+from node.frozen import FrozenSlot
 
 MISSING: Final = 0
 DONE: Final = 1
@@ -72,11 +72,27 @@ class Expired:
         self.emptied = emptied
 
 
+_LARGE: Final = 4096  # from here on a patched string is joined from views, which copies it once and not twice
+
+
+def patched(old: bytes, at: i64, patch: bytes) -> bytes:
+    """The string with `patch` in place of what was at `at`; zero bytes fill a gap behind its end."""
+    size: i64 = len(old)
+    stop: i64 = at + len(patch)
+    if at > size:
+        return b"".join((old, bytes(at - size), patch))
+    if size < _LARGE:
+        return old[:at] + patch + old[stop:]
+    view = memoryview(old)
+    return b"".join((view[:at], patch, view[stop:]))
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Store:
     """The interface, all of it overridden by an implementation. Times are Unix milliseconds, `slot` is 0 to 16383."""
 
-    prefetches: bool  # `prefetch` does something, so that parsing ahead pays when there are many keys
+    kind: str  # its name, as INFO and KVORUM_STORE have it
+    prefetches: bool  # `prefetch` does something, and there are so many keys that parsing ahead pays
     hits: i64
     misses: i64
     expired_count: i64  # keys removed because their time had come, since start
@@ -88,6 +104,7 @@ class Store:
     clock: i64  # LRU seconds, 24 bits
 
     def __init__(self) -> None:
+        self.kind = "plain"
         self.prefetches = False
         self.hits = 0
         self.misses = 0
@@ -160,6 +177,15 @@ class Store:
     def put_raw(self, slot: i64, key: bytes, value: bytes) -> None:
         """As `put` and `set_raw`, for a string that was grown or patched in place."""
         raise NotImplementedError
+
+    def patch(self, slot: i64, key: bytes, at: i64, data: bytes) -> i64:
+        """Write into a string (an empty one when missing) at an offset, as `put_raw`; zero bytes fill a gap. Its new
+        length. Whoever holds the string while it calls this has it copied.
+        """
+        old = self.peek(slot, key)
+        value = patched(old if isinstance(old, bytes) else b"", at, data)
+        self.put_raw(slot, key, value)
+        return len(value)
 
     def delete(self, slot: i64, key: bytes) -> bool:
         """Remove a key; False when there was none (an expired key counts as none)."""
@@ -267,10 +293,10 @@ class Store:
         """Every key of a slot with its value and expiry (0 = none), expired ones too (snapshots)."""
         raise NotImplementedError
 
-    def freeze(self, slot: i64, expiry: bool = False) -> FrozenSlot:
-        """The keys of a slot with their values as they are now, in no time; containers in them stay live.
+    def freeze(self, slot: i64) -> FrozenSlot:
+        """The keys of a slot with their values and times as they are now, in no time; containers stay live.
 
-        With `expiry` its keys that expire, with their times (int objects).
+        To be closed by whoever got it.
         """
         raise NotImplementedError
 

@@ -27,7 +27,7 @@ from node.handlers import HANDLERS
 from node.scripting.runner import Scripting
 from node.settings import Settings
 from node.stats import Stats
-from node.store import PlainStore
+from node.stores import StoreError, new_store
 from node.table import build_table
 from node.tuning import tune
 
@@ -49,7 +49,10 @@ def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
     """An engine that can serve: stores, command table, ACL and gate according to the settings."""
     acl = Acl()
     databases = 1 if settings.cluster_enabled else settings.databases
-    stores = [PlainStore(rng.getrandbits(63)) for _ in range(databases)]
+    try:
+        stores = [new_store(rng.getrandbits(63)) for _ in range(databases)]
+    except StoreError as error:
+        raise StartError(str(error)) from None
     loop = NodeLoop()
     engine = Engine(settings, Stats(now_ms, f"{rng.getrandbits(160):040x}"), acl, loop, list(stores), rng)
     loop.engine = engine

@@ -19,6 +19,8 @@ from typing import Final, final
 from librt.random import Random
 from mypy_extensions import i64, mypyc_attr
 
+from node.frozen import FrozenParts
+
 SPLIT_AT: Final = 1024  # keys in a slot that is still one dict
 PART_FILL: Final = 128  # average keys of a part
 JOIN_AT: Final = 256  # a split slot with fewer keys becomes one dict again
@@ -138,31 +140,6 @@ def _next_bucket(bucket: i64, mask: i64) -> i64:
         bucket ^= bit
         bit >>= 1
     return bucket | bit
-
-
-@final
-@mypyc_attr(acyclic=True)
-class FrozenSlot:
-    """One slot as it was at some instant: parts by linear hashing, one or none where it was not split."""
-
-    parts: list[dict[bytes, object]]
-    mask: i64
-
-    def __init__(self, parts: list[dict[bytes, object]], mask: i64) -> None:
-        self.parts = parts
-        self.mask = mask
-
-    def index(self, key: bytes) -> i64:
-        """Which part a key belongs to, be it there or not."""
-        if len(self.parts) <= 1:
-            return 0
-        h: i64 = hash(key)
-        i: i64 = h & (self.mask * 2 + 1)
-        return i if i < len(self.parts) else h & self.mask
-
-    def get(self, key: bytes) -> object | None:
-        """The object of a key, None when there was none."""
-        return self.parts[self.index(key)].get(key) if self.parts else None
 
 
 @final
@@ -293,14 +270,14 @@ class SlotMap:
         del out[limit:]
         return out
 
-    def frozen(self, slot: i64) -> "FrozenSlot":
+    def frozen(self, slot: i64) -> FrozenParts:
         """The keys of a slot and their objects as they are now: changes from now on are made to copies."""
         d = self.slots[slot]
         if d is not _SPLIT:
-            return FrozenSlot([d.copy()] if d else [], 0)
+            return FrozenParts([d.copy()] if d else [], 0)
         parts = self.split[slot]
         parts.shared = [True] * len(parts.parts)
-        return FrozenSlot(parts.parts.copy(), parts.mask)
+        return FrozenParts(parts.parts.copy(), parts.mask)
 
     def occupied_slots(self) -> list[int]:
         """The slots that hold a key, ascending."""

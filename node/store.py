@@ -15,10 +15,11 @@ from mypy_extensions import i64
 
 from node.eviction import LFU_START, LRU, NO_CLOCK, lfu_decayed, lfu_hit
 from node.expire import Inside, Renewal, Wheel
+from node.frozen import FrozenDicts, FrozenSlot
 from node.keyspace import DONE, MISSING, NOT_AN_INTEGER, OVERFLOW, WRONG_TYPE, Expired, Store, Value
 from node.numbers import add_overflows, decimal, is_int, short_number, to_int
 from node.reaper import Reaper
-from node.slotmap import FrozenSlot, SlotMap
+from node.slotmap import SlotMap
 
 _ENTRY_BYTES: Final = 38  # a key's share of its dict
 _SLOT_BYTES: Final = 184  # what the dict of a slot costs before its share
@@ -522,8 +523,8 @@ class PlainStore(Store):
                 out.append((key, value, self._expiry_of(slot, key) if self.expiry.total else 0))
         return out
 
-    def freeze(self, slot: i64, expiry: bool = False) -> FrozenSlot:
-        return self.expiry.frozen(slot) if expiry else self.data.frozen(slot)
+    def freeze(self, slot: i64) -> FrozenSlot:
+        return FrozenDicts(self.data.frozen(slot), self.expiry.frozen(slot))
 
     def stored_clock(self, slot: i64, key: bytes) -> i64:
         clock = self.clocks.get(slot, key) if self.mode else None

@@ -5,9 +5,9 @@ from typing import Final, final
 from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
-from node.commands.bits import bit_offset, patched
+from node.commands.bits import bit_offset
 from node.commands.reading import announce_new, integer, peek_string, read_string
-from node.commands.strings_set import set_string
+from node.commands.strings_set import patch_string, set_string
 from node.engine import Engine, Handler
 from node.errors import SYNTAX, CommandError
 from node.session import Session
@@ -264,7 +264,7 @@ def _write_one(e: Engine, s: Session, key: bytes, old: bytes, one: Operation) ->
     if patch is None:
         _keep(e, s, key, bytearray(old) + bytes(missing) if missing > 0 else bytearray(), 0, missing > 0)
     elif missing > 0 or patch != place:
-        set_string(e, s, key, patched(old, first, patch), b"setbit", True)
+        patch_string(e, s, key, first, patch, b"setbit")
     else:
         s.store.set_raw(e.slot, key)
 

@@ -7,7 +7,7 @@ from mypy_extensions import i64
 
 from cluster.slots import key_slot
 from node.commands.reading import announce_new, integer, peek_string, read_string
-from node.commands.strings_set import set_string
+from node.commands.strings_set import patch_string
 from node.engine import NOTIFY_GENERIC, NOTIFY_NEW, NOTIFY_STRING, Engine, Handler
 from node.errors import SYNTAX, CommandError
 from node.numbers import I64_MAX, is_int, to_int
@@ -17,7 +17,7 @@ _BAD_OFFSET: Final = b"ERR bit offset is not an integer or out of range"
 _BAD_BIT: Final = b"ERR bit is not an integer or out of range"
 
 _CHUNK: Final = 65536  # bytes that are counted or combined at once: integers of this size stay in the cache
-_LARGE: Final = 4096  # from here on a patched string is joined from views, which copies it once and not twice
+_GLANCE: Final = 4096  # bytes that are looked through at once for a bit
 _INVERTED: Final = bytes(range(255, -1, -1))
 _BYTES: Final[list[bytes]] = [bytes((byte,)) for byte in range(256)]
 _PAIRS: Final = i64(0x5555555555555555)  # the lower half of every two bits; compiled, a literal from 2**62 on is slow
@@ -49,18 +49,6 @@ def bit_offset(e: Engine, s: Session, arg: bytes, bits: i64) -> i64:
     return offset
 
 
-def patched(old: bytes, at: i64, patch: bytes) -> bytes:
-    """The string with `patch` in place of what was at `at`; zero bytes fill a gap behind its end."""
-    size: i64 = len(old)
-    stop: i64 = at + len(patch)
-    if at > size:
-        return b"".join((old, bytes(at - size), patch))
-    if size < _LARGE:
-        return old[:at] + patch + old[stop:]
-    view = memoryview(old)
-    return b"".join((view[:at], patch, view[stop:]))
-
-
 def setbit(e: Engine, s: Session, args: list[bytes]) -> None:
     """SETBIT key offset value: the string grows as far as needed."""
     offset = bit_offset(e, s, args[2], 0)
@@ -78,7 +66,8 @@ def setbit(e: Engine, s: Session, args: list[bytes]) -> None:
     before: i64 = (byte >> shift) & 1
     if before != on or at >= size:
         byte = (byte & ~(1 << shift)) | (on << shift)
-        set_string(e, s, key, patched(b"" if old is None else old, at, _BYTES[byte]), b"setbit", True)
+        old = None  # the string is changed in place where nobody holds it
+        patch_string(e, s, key, at, _BYTES[byte], b"setbit")
     else:
         s.store.set_raw(e.slot, key)  # Valkey makes it a raw string before it looks at the bit
     s.reply.integer(before)
@@ -238,7 +227,7 @@ def _find_bit(value: bytes, bit: i64, part: BitRange) -> i64:
 def _skip(value: bytes, at: i64, end: i64, blank: bytes) -> i64:
     """The first byte from `at` on that is not `blank`; `end`, or what is behind it, when there is none before."""
     while at < end:
-        stop: i64 = at + _LARGE
+        stop: i64 = at + _GLANCE
         if stop > end:
             stop = end
         rest = value[at:stop].lstrip(blank)
@@ -272,7 +261,7 @@ def _combined(operation: i64, sources: list[bytes]) -> bytes:
     out = BytesWriter()
     at: i64 = 0
     while at < size:
-        stop: i64 = at + _CHUNK
+        stop: i64 = at + _GLANCE
         if stop > size:
             stop = size
         total = int.from_bytes(sources[0][at:stop], "little")

@@ -53,6 +53,7 @@ def server(e: Engine) -> Fields:
         ("valkey_release_stage", "ga"),
         ("kvorum_version", KVORUM_VERSION),
         ("engine_compiled", "yes" if COMPILED else "no"),
+        ("store", e.stores[0].kind),
         ("node_id", settings.node_id),
         ("service_name", settings.service_name),
         ("redis_mode", "cluster" if settings.cluster_enabled else "standalone"),

@@ -6,7 +6,6 @@ from mypy_extensions import i64
 
 from cluster.slots import key_slot
 from node.commands import strings_set
-from node.commands.bits import patched
 from node.commands.reading import announce_new, integer, peek_string, read_string
 from node.engine import NOTIFY_KEY_MISS, NOTIFY_NEW, NOTIFY_STRING, Engine, Handler
 from node.errors import NOT_A_FLOAT, NOT_AN_INTEGER, OVERFLOW, STRING_TOO_LONG, CommandError, WrongTypeError
@@ -86,12 +85,13 @@ def append(e: Engine, s: Session, args: list[bytes]) -> None:
     key = args[1]
     old = peek_string(s.store, e.slot, key)
     if old is None:
-        value = args[2]
-    else:
-        _check_size(e, s, len(old) + len(args[2]))
-        value = old + args[2]
-    strings_set.set_string(e, s, key, value, b"append", old is not None)
-    s.reply.integer(len(value))
+        strings_set.set_string(e, s, key, args[2], b"append", False)
+        s.reply.integer(len(args[2]))
+        return
+    size: i64 = len(old)
+    old = None  # the string grows in place where nobody holds it
+    _check_size(e, s, size + len(args[2]))
+    s.reply.integer(strings_set.patch_string(e, s, key, size, args[2], b"append"))
 
 
 def setrange(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -102,18 +102,16 @@ def setrange(e: Engine, s: Session, args: list[bytes]) -> None:
     if offset < 0:
         raise CommandError(_BAD_OFFSET)
     old = peek_string(s.store, e.slot, key)
-    if old is None:
-        old = b""
+    size: i64 = 0 if old is None else len(old)
+    old = None  # the string is changed in place where nobody holds it
     if len(patch) == 0:
-        s.reply.integer(len(old))
+        s.reply.integer(size)
         return
     if offset > e.settings.max_bulk and not s.primary_link:
         raise CommandError(STRING_TOO_LONG)
     end: i64 = offset + len(patch)
     _check_size(e, s, end)
-    value = patched(old, offset, patch)
-    strings_set.set_string(e, s, key, value, b"setrange", True)
-    s.reply.integer(len(value))
+    s.reply.integer(strings_set.patch_string(e, s, key, offset, patch, b"setrange"))
 
 
 # --- counting

@@ -333,6 +333,14 @@ def set_string(e: Engine, s: Session, key: bytes, value: bytes, event: bytes, ra
     e.changed(s, key, NOTIFY_STRING, event)
 
 
+def patch_string(e: Engine, s: Session, key: bytes, at: i64, data: bytes, event: bytes) -> i64:
+    """Change a part of a string, which may begin or grow by this: its expiry stays. Returns its length."""
+    announce_new(e, s.dbid, e.slot, key)
+    size = s.store.patch(e.slot, key, at, data)
+    e.changed(s, key, NOTIFY_STRING, event)
+    return size
+
+
 HANDLERS: dict[bytes, Handler] = {
     b"set": set_command,
     b"setnx": setnx,

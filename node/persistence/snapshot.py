@@ -22,21 +22,19 @@ from cluster.slots import SLOTS
 from cluster.version import VALKEY_VERSION
 from node.engine import Engine
 from node.eviction import CLOCK_MASK, LFU, LRU, POLICIES, lfu_decayed
+from node.frozen import FrozenSlot
 from node.keyspace import Store
 from node.ports import Snapshots
 from node.rdb.encode import crc64, header, select, trailer, write_head, write_key, write_string
 from node.rdb.opcodes import EOF, FUNCTION2
 from node.rdb.pieces import Pieces, is_big
 from node.reaper import Reaper
-from node.slotmap import FrozenSlot
 from node.types.hash import Hash
 
 FEW: Final = 128  # keys of a slot that are written out at once
 FULL: Final = 1 << 19  # bytes after which `advance` returns, whatever the time
 AT_ONCE: Final = 64  # keys written between two looks at the clock
 SLOTS_A_LOOK: Final = 64  # empty slots passed between two looks at the clock
-
-_TAKEN: Final[dict[bytes, object]] = {}
 
 _FRESH: Final = 0
 _OPEN: Final = 1  # a slot of many keys, some of which are written
@@ -69,15 +67,13 @@ class _Walk:
 
     dbid: i64
     data: FrozenSlot
-    expiry: FrozenSlot
     next: i64  # part that the walk comes to next
     left: dict[bytes, object]  # of the part before: what is not taken yet
     taken: set[bytes]  # of the parts to come: what is taken already
 
-    def __init__(self, dbid: i64, data: FrozenSlot, expiry: FrozenSlot) -> None:
+    def __init__(self, dbid: i64, data: FrozenSlot) -> None:
         self.dbid = dbid
         self.data = data
-        self.expiry = expiry
         self.next = 0
         self.left = {}
         self.taken = set()
@@ -93,10 +89,9 @@ class _Walk:
 
     def turn(self) -> bool:
         """Go to the next part; False when there is none."""
-        if self.next >= len(self.data.parts):
+        if self.next >= self.data.parts():
             return False
-        self.left = self.data.parts[self.next].copy()
-        self.data.parts[self.next] = _TAKEN  # let go one by one: dropping all of them at the end would take long
+        self.left = self.data.take(self.next)
         self.next += 1
         if len(self.taken) > 0:
             for key in list(self.left):
@@ -106,8 +101,7 @@ class _Walk:
 
     def expire_at(self, key: bytes) -> i64:
         """When a key expires, 0 for never."""
-        at = self.expiry.get(key)
-        return 0 if at is None else cast(int, at)
+        return self.data.expire_at(key)
 
 
 @final
@@ -239,7 +233,7 @@ class Snapshot:
         walks: list[_Walk] = []
         for dbid, store in enumerate(self._stores):
             if store.count(slot) > 0:
-                walks.append(_Walk(dbid, store.freeze(slot), store.freeze(slot, True)))
+                walks.append(_Walk(dbid, store.freeze(slot)))
         self._walks[slot] = walks
 
     # --- writing
@@ -304,7 +298,7 @@ class Snapshot:
             self._emit(self._next, walk.dbid, key, value, walk.expire_at(key))
             number += 1
         if len(walk.left) == 0 and not walk.turn():
-            self._hub.bury(self._walking.pop().expiry.parts)
+            self._hub.bury(self._walking.pop().data.close())
             if not self._walking:
                 self._leave()
 
@@ -378,6 +372,9 @@ class Snapshot:
         if not self.closed:
             self.closed = True
             self._stores = []
+            for walks in self._walks.values():
+                for walk in walks:
+                    walk.data.close()
             self._walks = {}
             self._walking = []
             self._parked = []

@@ -6,10 +6,12 @@ Exit status: 0 done, 1 failed (the reason is on standard error), 2 wrong argumen
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Final, NoReturn, ParamSpec, TypeVar
 
@@ -248,6 +250,13 @@ def check_file(file: Path, as_json: bool, fix: bool) -> None:
     sys.exit(check.run(file, as_json, fix))
 
 
+def _has_key_table() -> bool:
+    """Whether the extension of the compact store was built: the nodes use it then, unless KVORUM_STORE says plain."""
+    folder = Path(slots.__file__).resolve().parent.parent / "node" / "keytable"
+    built = any((folder / f"table{suffix}").exists() for suffix in EXTENSION_SUFFIXES)
+    return built and os.environ.get("KVORUM_STORE") != "plain"
+
+
 @main.command()
 @click.argument("source", metavar="SOURCE_URL", required=False)
 @click.argument("service", metavar="NAME", required=False)
@@ -375,12 +384,13 @@ def _move(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 @main.command()
 @json_option
 def info(as_json: bool) -> None:
-    """Show versions, and whether the engine is compiled."""
+    """Show versions, whether the engine is compiled, and which store it keeps its keys in."""
     compiled = not str(slots.__file__).endswith(".py")
     facts = {
         "kvorum": KVORUM_VERSION,
         "valkey": VALKEY_VERSION,
         "engine": "compiled" if compiled else "interpreted",
+        "store": "compact" if _has_key_table() else "plain",
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
@@ -391,6 +401,8 @@ def info(as_json: bool) -> None:
         click.echo(f"{name + ':':10}{value}")
     if not compiled:
         click.echo("The interpreted engine is several times slower; install a C compiler, then Kvorum again.")
+    elif facts["store"] == "plain":
+        click.echo("The plain store takes two to three times the memory; install a C compiler, then Kvorum again.")
 
 
 if __name__ == "__main__":

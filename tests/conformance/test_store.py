@@ -12,6 +12,14 @@ from node.keyspace import DONE, MISSING, NOT_AN_INTEGER, OVERFLOW, WRONG_TYPE, S
 from node.store import PlainStore
 
 STORES: dict[str, Callable[[int], Store]] = {"plain": PlainStore}
+try:
+    from node.compact import CompactStore as Compact
+
+    STORES["compact"] = Compact
+except ImportError:  # the extension is not built: there is one store
+
+    class Compact(PlainStore):  # type: ignore[no-redef]
+        """Never made."""
 
 
 class Bag(Value):
@@ -56,7 +64,7 @@ class Model:
         self.keys = keys
         self.data: dict[bytes, tuple[object, int, bool]] = {}
         self.now = 1_000_000
-        self.gone: list[bytes] = []
+        self.deletions = 0.0  # share of deletions, beside those among the actions
 
     def live(self, key: bytes) -> tuple[object, int, bool] | None:
         """The model's entry, removed when its time has come."""
@@ -69,7 +77,7 @@ class Model:
     def step(self) -> None:
         """One random operation on both."""
         key = self.rng.choice(self.keys)
-        action = self.rng.choice(self.ACTIONS)
+        action = Model.delete if self.rng.random() < self.deletions else self.rng.choice(self.ACTIONS)
         action(self, key, key_slot(key))
 
     def get(self, key: bytes, slot: int) -> None:
@@ -133,6 +141,27 @@ class Model:
             self.store.set_raw(slot, key)
             self.data[key] = (entry[0], entry[1], True)
 
+    def put_raw(self, key: bytes, slot: int) -> None:
+        entry = self.live(key)
+        value = self.rng.randbytes(self.rng.randrange(3000))
+        self.store.put_raw(slot, key, value)
+        self.data[key] = (value, entry[1] if entry else 0, True)
+
+    def discard(self, key: bytes, slot: int) -> None:
+        assert self.store.discard(slot, key) == (self.live(key) is not None)
+        self.data.pop(key, None)
+        self.store.reap(10)
+
+    def lives(self, key: bytes, slot: int) -> None:
+        assert self.store.lives(slot, key) == (self.live(key) is not None)
+
+    def chance(self, key: bytes, slot: int) -> None:
+        drawn = self.store.random_key()
+        if drawn is None:
+            assert not any(self.live(name) for name in list(self.data))
+        else:
+            assert self.live(drawn) is not None
+
     def expire(self, key: bytes, slot: int) -> None:
         at = self.rng.choice([0, self.now + self.rng.randrange(1, 3000), self.now + 10_000])
         entry = self.live(key)
@@ -152,7 +181,8 @@ class Model:
     def active(self, key: bytes, slot: int) -> None:
         assert self.store.expire_due(5) <= 5
 
-    ACTIONS = (get, get, set, set, set_until, put, grow, incr, delete, raw, expire, times, tick, active)
+    ACTIONS = (get, get, set, set, set_until, put, grow, incr, delete, raw, expire, times, tick, active,
+               put_raw, discard, lives, chance)  # fmt: skip
 
     def check(self) -> None:
         """Both hold the same."""
@@ -181,6 +211,83 @@ def test_random_operations_agree_with_a_dict(store: Store, seed: int, form: byte
     assert (store.count(), store.volatile_count(), store.used_bytes()) == (0, 0, 0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [b"k%d", b"{one}%d"])
+@pytest.mark.parametrize("clock", [0, 2])
+def test_a_million_random_operations_agree_with_a_dict(store: Store, form: bytes, clock: int) -> None:
+    """In phases in which keys come, and others in which nearly all are deleted."""
+    store.track_clock(clock)
+    model = Model(store, random.Random(11), [form % i for i in range(30_000)])
+    for phase in range(10):
+        model.deletions = 0.95 if phase % 3 == 2 else 0.0
+        for _ in range(25_000):
+            model.step()
+        model.check()
+    store.clear()
+    while store.reap(100):
+        pass
+    assert (store.count(), store.volatile_count(), store.used_bytes()) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("form", [b"k%d", b"{one}%d"])
+@pytest.mark.parametrize("count", [300, 6000])
+def test_a_frozen_slot_stays_as_it_was(store: Store, form: bytes, count: int) -> None:
+    """While its slot grows tenfold and is emptied, what was frozen shows every key with its value and time, once."""
+    keys = [form % i for i in range(count)]
+    slot = key_slot(keys[0])
+    for i, key in enumerate(keys):
+        if i % 3:
+            store.set(key_slot(key), key, b"%d" % i * (i % 50 + 1))
+        else:
+            store.set_until(key_slot(key), key, b"%d" % i, 2_000_000 + i)
+    want = {key: (value, at) for key, value, at in store.items_in(slot)}
+    frozen = [store.freeze(slot), store.freeze(slot)]
+    rng = random.Random(3)
+    shown: dict[bytes, tuple[object, int]] = {}
+    next_part = 0
+    for i in range(count * 10):
+        key = form % rng.randrange(count * 10)
+        rng.choice([
+            lambda key=key: store.set(key_slot(key), key, b"new"),
+            lambda key=key: store.delete(key_slot(key), key),
+            lambda key=key: store.set_expire(key_slot(key), key, 3_000_000),
+        ])()  # fmt: skip
+        if i % 100 == 0 and next_part < frozen[0].parts():
+            shown |= {key: (value, frozen[0].expire_at(key)) for key, value in frozen[0].take(next_part).items()}
+            next_part += 1
+    for i in range(count * 10):
+        store.delete(key_slot(form % i), form % i)
+    while next_part < frozen[0].parts():
+        shown |= {key: (value, frozen[0].expire_at(key)) for key, value in frozen[0].take(next_part).items()}
+        next_part += 1
+    assert shown == want
+    assert {key: (frozen[1].get(key), frozen[1].expire_at(key)) for key in want} == want
+    assert frozen[1].get(form % (count * 10)) is None
+    for view in frozen:
+        view.close()
+    assert (store.count(), store.used_bytes()) == (0, 0)
+
+
+@pytest.mark.parametrize("form", [b"k%d", b"{one}%d"])
+def test_when_every_key_expires_none_stays(store: Store, form: bytes) -> None:
+    """Twenty thousand keys of random times, a third of which are put off, are removed at theirs and not before."""
+    rng = random.Random(5)
+    times = {form % i: 1_000_000 + rng.randrange(1, 60_000) for i in range(20_000)}
+    for key, at in times.items():
+        store.set_until(key_slot(key), key, b"v", at)
+    for key in list(times)[::3]:
+        times[key] += 30_000
+        store.set_expire(key_slot(key), key, times[key])
+    for now in range(1_000_000, 1_100_000, 1000):
+        store.tick(now, now // 1000)
+        while store.expire_due(64) >= 64:
+            pass
+        gone, store.expired = store.expired, []
+        assert all(times.pop(key) < now for key in gone)
+        assert all(at >= now - 128 for at in times.values())
+    assert (times, store.count(), store.volatile_count(), store.used_bytes()) == ({}, 0, 0, 0)
+
+
 def test_accounts_follow_each_change(store: Store) -> None:
     """What a change adds to used_bytes, undoing it takes away, for values, expiry and access clocks."""
     for clock in (0, 1, 2):
@@ -196,7 +303,9 @@ def test_accounts_follow_each_change(store: Store) -> None:
             key = b"{t}%d" % i
             store.set_expire(key_slot(key), key, 0)
             store.delete(key_slot(key), key)
-            assert store.used_bytes() == levels.pop()
+            # Buckets go later than they come, and chains differ: that is up to some 32 bytes a key.
+            slack = i * 32 + 192 if isinstance(store, Compact) else 0
+            assert abs(store.used_bytes() - levels.pop()) <= slack
         assert store.used_bytes() == 0
 
 

@@ -308,7 +308,7 @@ def test_info_sections(twins: Twins, protocol: int, line: str) -> None:
     client = twins.client(protocol)
     client.same("SET a 1")
     theirs, ours = client.both(*line.split(" "))
-    own = {"kvorum_version", "engine_compiled", "node_id", "service_name", "redis_mode"}
+    own = {"kvorum_version", "engine_compiled", "store", "node_id", "service_name", "redis_mode"}
 
     assert theirs[:1] == ours[:1]
     known, shown = fields(theirs), fields(ours)

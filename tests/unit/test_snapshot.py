@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -324,30 +324,6 @@ def test_a_step_writes_little_whatever_the_value() -> None:
     assert max(sizes) < 1 << 18
     assert sum(sizes) > 5 << 20
     snapshot.close()
-
-
-def frozen_parts(e: Engine, tag: bytes) -> Iterator[bytes]:
-    """The keys of a tag's slot as a frozen table shows them."""
-    for part in e.stores[0].freeze(key_slot(tag)).parts:
-        yield from part
-
-
-def test_a_frozen_slot_does_not_change_while_parts_are_divided_and_joined() -> None:
-    """A split slot that grows and shrinks keeps what was frozen as it was."""
-    e = new_engine()
-    c = Client(e)
-    for i in range(3000):
-        c(b"SET", b"{t}%d" % i, b"x")
-    frozen = e.stores[0].freeze(key_slot(b"t"))
-    before = [dict(part) for part in frozen.parts]
-    for i in range(3000, 9000):
-        c(b"SET", b"{t}%d" % i, b"y")
-    for i in range(8900):
-        c(b"DEL", b"{t}%d" % i)
-    assert frozen.parts == before
-    assert all(frozen.get(b"{t}%d" % i) == b"x" for i in range(3000))
-    assert frozen.get(b"{t}3000") is None
-    assert sorted(frozen_parts(e, b"t")) == sorted(b"{t}%d" % i for i in range(8900, 9000))
 
 
 def test_access_clocks_are_written_when_the_policy_keeps_them(tmp_path: Path) -> None:
