@@ -18,7 +18,7 @@
 #include "ops.h"
 
 #define KT_LEVELS 16        /* of how full a chunk is */
-#define KT_DROP_WORK 8      /* giving 64 KB back takes as long as looking at so many buckets */
+#define KT_DROP_WORK 64     /* giving 64 KB back takes as long as looking at so many buckets (10 us) */
 #define KT_LEAST_GAIN 100   /* a pass gives back at least one chunk of so many, or is not made */
 
 enum { KT_COUNT, KT_MARK, KT_WALK, KT_END };

@@ -184,8 +184,8 @@ def test_new_blocks_are_not_cut_from_what_is_leaving() -> None:
     """Keys that come in the middle of a pass do not hold it up, and those that go give their chunks back."""
     table = filled(200_000, 0.1, size=40)
     held = table.held()
-    for i in range(20_000):
-        assert table.defragment(4) == 1 or i > 10_000
+    for i in range(7000):
+        assert table.defragment(4) == 1
         table.set(i % 16384, b"key:%08d" % i, b"%d" % i * 2 + b"v" * 40)
         table.remove(i * 7 % 16384, b"key:%08d" % (i * 7), True)
     while table.defragment(STEP) == 1:
@@ -246,10 +246,10 @@ def test_a_pass_that_is_stopped_puts_its_chunks_back() -> None:
     table.stop_pass()
     assert whole_pass(table) < 20
     table.check()
-    held = table.held()
+    held, small = table.held(), table.small()
     for i in range(100_000):
         table.set(i % 16384, b"new:%08d" % i, b"%d" % i * 2 + b"v" * 20)
-    assert table.held() < held + 20 * 65536
+    assert table.held() - held < (table.small() - small) / 2
 
 
 @chunks
