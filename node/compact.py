@@ -16,7 +16,7 @@ from node.eviction import NO_CLOCK
 from node.expire import Inside
 from node.frozen import FrozenSlot
 from node.keyspace import DONE, MISSING, Expired, Store, Value, patched
-from node.keytable.table import KeyTable, View
+from node.keytable.table import KeyTable, View, trim
 from node.reaper import Reaper
 
 _SAME: Final = 3
@@ -562,6 +562,9 @@ class CompactStore(Store):
 
     def stop_defragmenting(self) -> None:
         self.table.stop_pass()
+
+    def give_back(self) -> None:
+        trim()
 
     def moved(self) -> tuple[i64, i64, i64, i64]:
         return cast(tuple[i64, i64, i64, i64], self.table.moved())

@@ -345,6 +345,9 @@ class Store:
     def stop_defragmenting(self) -> None:
         """Have a pass that was begun be over after the next few steps."""
 
+    def give_back(self) -> None:
+        """Have the system get at once what the process's allocator keeps, where that can be done."""
+
     def moved(self) -> tuple[i64, i64, i64, i64]:
         """Blocks moved so far, blocks looked at and left; of both, how many were keys'. Goes back to 0 at will."""
         return 0, 0, 0, 0

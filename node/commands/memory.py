@@ -147,10 +147,11 @@ def diagnosis(e: Engine) -> str:
 
 
 def purge(e: Engine, s: Session, args: list[bytes]) -> None:
-    """MEMORY PURGE: collect what reference cycles hold and drop the interpreter's caches, and have a pass of
-    defragmentation begin, which is made in slices.
+    """MEMORY PURGE: collect what reference cycles hold, drop the interpreter's caches, give free pages of the heap to
+    the system, and have a pass of defragmentation begin, which is made in slices.
     """
     gc.collect()
+    e.stores[0].give_back()
     e.purge_asked = e.stores[0].defragments
     s.reply.ok()
 

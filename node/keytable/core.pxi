@@ -96,6 +96,12 @@ cdef extern from *:
     """
     #define kt_prefetch(p) __builtin_prefetch(p)
     static inline int kt_add_overflows(int64_t a, int64_t b, int64_t *sum) { return __builtin_add_overflow(a, b, sum); }
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    #define kt_trim_heap() malloc_trim(0)
+    #else
+    #define kt_trim_heap() 0
+    #endif
     #if defined(KT_EVERY_BLOCK_MALLOC)
     #define KT_CHECKED 1
     #else
@@ -104,6 +110,7 @@ cdef extern from *:
     """
     void kt_prefetch(const void *p) nogil
     bint kt_add_overflows(int64_t a, int64_t b, int64_t *sum) nogil
+    int kt_trim_heap()
     bint KT_CHECKED
 
 # The codes of node.keyspace, and some of our own.

@@ -38,6 +38,14 @@ def failing():
     return kt_fail_in
 
 
+def trim():
+    """Give the system the pages that malloc keeps free in the process's heap; False when there were none.
+
+    Takes some milliseconds for each ten megabytes.
+    """
+    return kt_trim_heap() != 0
+
+
 def slot_of(bytes key not None):
     """The hash slot of a key."""
     return kt_slot_of(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))

@@ -25,6 +25,11 @@ def whole_pass(table: "keytable.KeyTable") -> int:
             return steps if code == 0 else -1
 
 
+def resident() -> int:
+    """Bytes of this process in physical memory."""
+    return int(STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def overhang(table: "keytable.KeyTable") -> int:
     """Bytes of chunks that no block has, in excess of one sparse chunk for each class."""
     return int(table.held() - table.small() - 65 * 65536)
@@ -114,9 +119,9 @@ def test_random_operations_between_steps_agree_with_a_dict(seed: int, scarce: bo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scarce", [False, True], ids=["enough", "scarce"])
-@pytest.mark.parametrize("seed", range(10, 14))
+@pytest.mark.parametrize("seed", range(10, 12))
 def test_many_random_operations_between_steps_agree_with_a_dict(seed: int, scarce: bool) -> None:
-    """As above, a million operations in all; a table that is dropped in the middle of a pass gives all back."""
+    """As above, half a million operations in all; a table that is dropped in the middle of a pass gives all back."""
     twin = play(seed, 125_000, scarce)
     twin.views.clear()
     twin.table.defragment(1)
@@ -167,9 +172,6 @@ def test_a_dense_table_is_left_alone() -> None:
 @pytest.mark.skipif(not STATM.exists(), reason="the system does not tell what is resident")
 def test_the_system_gets_the_memory_back() -> None:
     """What the process has in physical memory falls by most of what the pass gave back."""
-
-    def resident() -> int:
-        return int(STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     table = filled(500_000, 0.1)
     rss, held = resident(), table.held()
@@ -268,3 +270,14 @@ def test_a_table_goes_in_the_middle_of_a_pass() -> None:
     while table.drain(64, []):
         pass
     assert table.held() == 0
+
+
+@chunks
+@pytest.mark.skipif(not STATM.exists(), reason="the system does not tell what is resident")
+def test_free_pages_of_the_heap_can_be_given_back() -> None:
+    """Arrays of buckets that shrank leave holes in malloc's heap, which the system gets when it is asked for."""
+    table = filled(1_000_000, 0.05)
+    before = resident()
+    assert keytable.trim()
+    assert before - resident() > 5_000_000
+    table.check()
