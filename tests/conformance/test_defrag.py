@@ -281,3 +281,22 @@ def test_free_pages_of_the_heap_can_be_given_back() -> None:
     assert keytable.trim()
     assert before - resident() > 5_000_000
     table.check()
+
+
+@chunks
+@pytest.mark.parametrize("order", [1, -1], ids=["oldest", "newest"])
+def test_regions_go_while_chunks_are_counted_and_marked(order: int) -> None:
+    """A region at a time is looked at, and those not seen yet, or next in turn, are unmapped meanwhile."""
+    table = filled(300_000, 0.9, size=100)
+    held = table.held()
+    assert held > 15 * 2_097_152
+    for n, i in enumerate(range(300_000)[::order]):
+        table.remove(i % 16384, b"key:%08d" % i, True)
+        if n % 7000 == 0:
+            table.defragment(1)
+    table.check()
+    assert table.held() < held / 8
+    while table.defragment(STEP) == 1:
+        pass
+    table.check()
+    assert (table.used(), table.count(-1)) == (0, 0)

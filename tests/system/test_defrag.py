@@ -47,7 +47,7 @@ def check(client: redis.Redis, kept: dict[str, str]) -> None:
 
 @built
 def test_fragmentation_falls_once_it_is_switched_on(node_process: Callable[..., Server]) -> None:
-    """Most keys are deleted and nothing comes back; with `activedefrag yes` the bytes do, in slices that are counted."""
+    """Most keys are deleted and nothing comes back; with `activedefrag yes` the bytes do, and are counted."""
     server = node_process("--active-defrag-ignore-bytes", "1mb")
     client = server.client()
     kept = fill_and_thin(client)
@@ -72,7 +72,7 @@ def test_fragmentation_falls_once_it_is_switched_on(node_process: Callable[..., 
 
 @built
 def test_a_purge_moves_keys_together_once(node_process: Callable[..., Server]) -> None:
-    """By default nothing is moved; MEMORY PURGE answers at once and a pass is made, also while a snapshot is written."""
+    """By default nothing is moved; MEMORY PURGE has a pass made once, also while a snapshot is written."""
     server = node_process()
     client = server.client()
     kept = fill_and_thin(client)

@@ -88,7 +88,7 @@ def engine(*stores: Store, **options: int | str) -> Engine:
     (0, 0), (9, 0), (10, 1), (11, 1), (30, 6), (55, 13), (99, 24), (100, 25), (900, 25),
 ])  # fmt: skip
 def test_the_share_grows_from_the_lower_threshold_to_the_upper(excess: int, share: int) -> None:
-    """Between the thresholds the percentage of time is between cycle-min and cycle-max, below the lower there is none."""
+    """Between the thresholds the percentage is between cycle-min and cycle-max, below the lower there is none."""
     clock = Clock()
     stores = [Sparse(clock, 100_000 + excess * 1000, 100_000, 1)]
     assert share_for(engine(*stores, activedefrag="yes")) == share
