@@ -48,6 +48,7 @@ COMPILED = [
     "node/blocking.py",
     "node/clients.py",
     "node/commandlog.py",
+    "node/defrag.py",
     "node/clientmemory.py",
     "node/compact.py",
     "node/descriptors.py",

@@ -16,7 +16,7 @@ from node.eviction import NO_CLOCK
 from node.expire import Inside
 from node.frozen import FrozenSlot
 from node.keyspace import DONE, MISSING, Expired, Store, Value, patched
-from node.keytable.table import KeyTable, View
+from node.keytable.table import KeyTable, View, trim
 from node.reaper import Reaper
 
 _SAME: Final = 3
@@ -91,6 +91,7 @@ class CompactStore(Store):
     def __init__(self, seed: i64) -> None:
         super().__init__()
         self.kind = "compact"
+        self.defragments = True
         self.seed = seed
         self.inside = Inside()
         self.dead = Reaper()
@@ -549,6 +550,24 @@ class CompactStore(Store):
         used: i64 = cast(int, self.t_used())
         used += self.containers
         return used if used > 0 else 0
+
+    def held_bytes(self) -> i64:
+        return self.table.held()
+
+    def small_bytes(self) -> i64:
+        return self.table.small()
+
+    def defragment(self, work: i64) -> i64:
+        return self.table.defragment(work)
+
+    def stop_defragmenting(self) -> None:
+        self.table.stop_pass()
+
+    def give_back(self) -> None:
+        trim()
+
+    def moved(self) -> tuple[i64, i64, i64, i64]:
+        return cast(tuple[i64, i64, i64, i64], self.table.moved())
 
     def key_bytes(self, slot: i64, key: bytes, samples: i64) -> i64:
         cost: i64 = self.table.size_of(slot, key)

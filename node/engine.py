@@ -147,6 +147,7 @@ class Engine:
     keep_topology: Callable[[bytes], None]  # writes the topology to disk, synced, before it is acted on
     shutdown_asked: bool
     active_expire: bool  # off by DEBUG SET-ACTIVE-EXPIRE 0
+    purge_asked: bool  # MEMORY PURGE wants a pass of defragmentation
     _transaction_open: bool
 
     def __init__(
@@ -205,6 +206,7 @@ class Engine:
         self.keep_topology = _keep_nothing
         self.shutdown_asked = False
         self.active_expire = True
+        self.purge_asked = False
         self._transaction_open = False
 
     # --- what handlers call

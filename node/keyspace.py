@@ -92,6 +92,7 @@ class Store:
     """The interface, all of it overridden by an implementation. Times are Unix milliseconds, `slot` is 0 to 16383."""
 
     kind: str  # its name, as INFO and KVORUM_STORE have it
+    defragments: bool  # `defragment` does something
     prefetches: bool  # `prefetch` does something, and there are so many keys that parsing ahead pays
     hits: i64
     misses: i64
@@ -105,6 +106,7 @@ class Store:
 
     def __init__(self) -> None:
         self.kind = "plain"
+        self.defragments = False
         self.prefetches = False
         self.hits = 0
         self.misses = 0
@@ -323,6 +325,32 @@ class Store:
     def used_bytes(self) -> i64:
         """Bytes that the stored data takes, table overhead included, kept up to date incrementally."""
         raise NotImplementedError
+
+    def held_bytes(self) -> i64:
+        """Bytes taken from the system in chunks, from which small blocks are cut; 0 when memory comes otherwise."""
+        return 0
+
+    def small_bytes(self) -> i64:
+        """Bytes of the blocks in use in these chunks."""
+        return 0
+
+    def defragment(self, work: i64) -> i64:
+        """Begin to empty sparse chunks, or go on with it, for about so much work (a bucket or a block moved is one).
+
+        1: there is more to do, 0: this pass is over, -1: there was nothing worth moving. Nothing that can be read
+        changes.
+        """
+        return -1
+
+    def stop_defragmenting(self) -> None:
+        """Have a pass that was begun be over after the next few steps."""
+
+    def give_back(self) -> None:
+        """Have the system get at once what the process's allocator keeps, where that can be done."""
+
+    def moved(self) -> tuple[i64, i64, i64, i64]:
+        """Blocks moved so far, blocks looked at and left; of both, how many were keys'. Goes back to 0 at will."""
+        return 0, 0, 0, 0
 
     def key_bytes(self, slot: i64, key: bytes, samples: i64) -> i64:
         """Bytes of one key with its value (MEMORY USAGE), -1 when missing; `samples` elements are measured, 0 = all."""

@@ -19,6 +19,7 @@ from node.clientmemory import recount
 from node.clients import ClientListener, NodeLoop, set_clock
 from node.commandlog import LARGE_REPLY, LARGE_REQUEST, SLOW
 from node.commands.acl_files import UserLineError, configure_users
+from node.defrag import REFUSED, unsupported
 from node.descriptors import room_for
 from node.dispatch import Dispatcher
 from node.engine import NEVER, NOTHING_SO_LARGE, Engine, notify_flags
@@ -67,6 +68,8 @@ def build_engine(settings: Settings, now_ms: int, rng: random.Random) -> Engine:
     scripting = Scripting(engine, _log_adoption)
     scripting.host.log_to = _log_script
     engine.scripts = scripting
+    if unsupported(engine):
+        raise StartError(f"activedefrag: {REFUSED}")
     _fit_clients(settings)
     apply_settings(engine)
     settings.options.observe(partial(_settings_changed, engine))
@@ -135,6 +138,8 @@ def _settings_changed(e: Engine, names: frozenset[str]) -> None:
         if room < e.settings.max_clients:
             reason = f"The operating system is not able to handle the specified number of clients, try with {room}"
             raise OptionError(reason, "maxclients")
+    if "activedefrag" in names and unsupported(e):
+        raise OptionError(REFUSED, "activedefrag")
     apply_settings(e)
     if not e.aof.judge():
         raise OptionError("Unable to turn on AOF. Check server logs.", "appendonly")

@@ -15,6 +15,7 @@ import trio
 
 from node.clientmemory import recount
 from node.clients import ClientConn, set_clock, takes_snapshot
+from node.defrag import Defragmenter
 from node.engine import Engine
 from node.migration import Migrator
 from node.persistence.aof import AofService
@@ -57,6 +58,7 @@ async def serve(e: Engine, replicator: Replicator) -> str:
         nursery.start_soon(_cron, e, nursery.cancel_scope)
         if not e.shutdown_asked:
             nursery.start_soon(_keep_up, e)
+            nursery.start_soon(_defragment, e)
             nursery.start_soon(_end_waits, e)
             nursery.start_soon(files.run)
             nursery.start_soon(appended.run)
@@ -144,6 +146,15 @@ async def _keep_up(e: Engine) -> None:
             more = upkeep.evict() or more
             took += trio.current_time() - began
         pause = min(pause_seconds(e.settings.active_expire_effort, took), CRON) if more else CRON
+
+
+async def _defragment(e: Engine) -> None:
+    """Have sparse memory of the stores emptied, a slice now and then."""
+    work = Defragmenter(e, trio.current_time)
+    pause = 0.0
+    while True:
+        await trio.sleep(pause)
+        pause = work.run()
 
 
 def _reap(e: Engine) -> None:

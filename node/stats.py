@@ -119,6 +119,13 @@ class Stats:
     repl_input: i64
     repl_output: i64
     turns: i64  # of the event loop
+    defrag_hits: i64  # blocks that defragmentation moved
+    defrag_misses: i64  # and left where they were
+    defrag_key_hits: i64  # those of them that are keys'
+    defrag_key_misses: i64
+    defrag_ms: i64  # that passes took, the pauses between their slices included
+    defrag_share: i64  # percent of the time that the pass may take, 0: there is none
+    defrag_since_ms: i64  # when it began
     errors: dict[bytes, i64]
     ops: Rate
     input_rate: Rate
@@ -147,6 +154,8 @@ class Stats:
         self.hits_base = 0
         self.misses_base = 0
         self.peak_memory = 0
+        self.defrag_share = 0
+        self.defrag_since_ms = 0
         self.auth_denied = 0  # RESETSTAT keeps these five, as in Valkey
         self.command_denied = 0
         self.key_denied = 0
@@ -176,6 +185,11 @@ class Stats:
         self.repl_input = 0
         self.repl_output = 0
         self.turns = 0
+        self.defrag_hits = 0
+        self.defrag_misses = 0
+        self.defrag_key_hits = 0
+        self.defrag_key_misses = 0
+        self.defrag_ms = 0
 
     def reset(self, net_input: i64, net_output: i64, hits: i64, misses: i64) -> None:
         """CONFIG RESETSTAT; the arguments are the counters kept elsewhere, from which INFO then subtracts them."""

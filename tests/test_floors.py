@@ -28,7 +28,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"session"},
         {"ports", "pubsub", "blocking", "tracking", "monitors"},
         {"engine"},
-        {"waiting", "memory", "upkeep", "clientmemory", "timing", "script_checks"},
+        {"waiting", "memory", "upkeep", "defrag", "clientmemory", "timing", "script_checks"},
         {"scripting"},
         {"commands"},
         {"handlers", "admission"},

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import FunctionType
 
 from cluster.version import KVORUM_VERSION, REDIS_VERSION, SERVER_NAME, VALKEY_VERSION
+from node.defrag import fragmentation
 from node.engine import Engine, Handler
 from node.latency import Times
 from node.session import KIND_REPLICA, Session
@@ -127,6 +128,7 @@ def memory(e: Engine) -> Fields:
     stored = int(sum(store.used_bytes() for store in e.stores))
     peak = max(int(e.stats.peak_memory), used)
     rss = resident()
+    held, small = fragmentation(e)
     limit = e.settings.maxmemory
     backlog = dict(e.replication.info()).get("repl_backlog_histlen", "0")
     replicas = sum(_unsent(s) for s in e.sessions.values() if s.kind == KIND_REPLICA)
@@ -149,6 +151,8 @@ def memory(e: Engine) -> Fields:
         ("maxmemory", str(limit)),
         ("maxmemory_human", human(limit)),
         ("maxmemory_policy", e.settings.maxmemory_policy.decode()),
+        ("allocator_frag_ratio", f"{held / small if small else 1:.2f}"),
+        ("allocator_frag_bytes", str(held - small)),
         ("mem_fragmentation_ratio", f"{rss / used if used else 0:.2f}"),
         ("mem_fragmentation_bytes", str(rss - used)),
         ("mem_not_counted_for_evict", "0"),
@@ -157,6 +161,7 @@ def memory(e: Engine) -> Fields:
         ("mem_clients_normal", str(normal)),
         ("mem_aof_buffer", str(e.aof.buffered())),
         ("mem_allocator", "libc"),
+        ("active_defrag_running", str(e.stats.defrag_share)),
         ("lazyfree_pending_objects", "0"),
     ]
 
@@ -226,6 +231,7 @@ def stats(e: Engine) -> Fields:
         ("pubsubshard_channels", str(len(e.pubsub.shard_channels))),
         ("latest_fork_usec", "0"),
         ("total_forks", "0"),
+        *_defrag(e),
         ("tracking_total_keys", str(len(e.tracking.table))),
         ("tracking_total_items", str(e.tracking.items)),
         ("tracking_total_prefixes", str(len(e.tracking.prefixes))),
@@ -239,6 +245,19 @@ def stats(e: Engine) -> Fields:
         ("acl_access_denied_channel", str(c.channel_denied)),
         ("acl_access_denied_tls_cert", "0"),
         ("acl_access_denied_db", str(c.database_denied)),
+    ]
+
+
+def _defrag(e: Engine) -> Fields:
+    c = e.stats
+    current = e.now_ms - c.defrag_since_ms if c.defrag_share else 0
+    return [
+        ("active_defrag_hits", str(c.defrag_hits)),
+        ("active_defrag_misses", str(c.defrag_misses)),
+        ("active_defrag_key_hits", str(c.defrag_key_hits)),
+        ("active_defrag_key_misses", str(c.defrag_key_misses)),
+        ("total_active_defrag_time", str(c.defrag_ms + current)),
+        ("current_active_defrag_time", str(current)),
     ]
 
 

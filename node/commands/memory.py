@@ -7,6 +7,7 @@ from typing import Final
 from node.clientmemory import client_bytes
 from node.commands.info import resident
 from node.commands.reading import integer_or_none
+from node.defrag import fragmentation
 from node.engine import Engine, Handler
 from node.errors import NOT_AN_INTEGER, SYNTAX, CommandError
 from node.session import KIND_REPLICA, Session
@@ -46,6 +47,7 @@ def _facts(e: Engine) -> Stats:
     keys = int(sum(store.count() for store in e.stores))
     peak = max(int(e.stats.peak_memory), used)
     rss = resident()
+    held, small = fragmentation(e)
     replicas = sum(int(client_bytes(s)) for s in e.sessions.values() if s.kind == KIND_REPLICA)
     normal = sum(int(client_bytes(s)) for s in e.sessions.values() if s.kind != KIND_REPLICA)
     found: Stats = [
@@ -76,6 +78,8 @@ def _facts(e: Engine) -> Stats:
         (b"allocator.allocated", used),
         (b"allocator.active", rss),
         (b"allocator.resident", rss),
+        (b"allocator-fragmentation.ratio", held / small if small else 1.0),
+        (b"allocator-fragmentation.bytes", held - small),
         (b"fragmentation", rss / used if used else 0.0),
         (b"fragmentation.bytes", rss - used),
     ]
@@ -119,6 +123,12 @@ def diagnosis(e: Engine) -> str:
             f"The peak was {peak / used:.1f} times what is in use now. Memory that was given back may still be held by "
             "the process, and mem_fragmentation_ratio looks worse than it is."
         )
+    held, small = fragmentation(e)
+    if held > small * 1.1 and held - small > 10 * _MEGABYTE:
+        found.append(
+            f"Keys are scattered: {(held - small) // _MEGABYTE} MB are held for small blocks and not in use. MEMORY "
+            "PURGE moves them together once, activedefrag whenever it is time to."
+        )
     if rss > used * 1.6 and rss - used > 64 * _MEGABYTE:
         found.append(
             f"The process holds {rss / used:.1f} times the memory that data and buffers account for. MEMORY PURGE "
@@ -137,8 +147,12 @@ def diagnosis(e: Engine) -> str:
 
 
 def purge(e: Engine, s: Session, args: list[bytes]) -> None:
-    """MEMORY PURGE: collect what reference cycles hold and drop the interpreter's caches."""
+    """MEMORY PURGE: collect what reference cycles hold, drop the interpreter's caches, give free pages of the heap to
+    the system, and have a pass of defragmentation begin, which is made in slices.
+    """
     gc.collect()
+    e.stores[0].give_back()
+    e.purge_asked = e.stores[0].defragments
     s.reply.ok()
 
 

@@ -1,15 +1,16 @@
 # What the C of this package offers, and the numbers that methods answer.
 
-cdef extern from "ops.h":
+cdef extern from "defrag.h":
     int KT_SLOTS, KT_INLINE, KT_SMALL, KT_GROUP
     int KT_REF, KT_EXPIRES, KT_LONG, KT_RAW, KT_TEXT, KT_LFU
     int64_t kt_fail_in
     ctypedef struct kt_region:
         kt_region *next
     ctypedef struct kt_slab:
-        uint64_t used, held, external
+        uint64_t used, held, external, outside
         kt_region *regions
         kt_region *newest
+        void *pass_ "pass"
     ctypedef struct kt_bucket:
         uint8_t n, vol
         uint8_t *entry[6]
@@ -30,6 +31,7 @@ cdef extern from "ops.h":
         int32_t pass_slot, sweep
         uint32_t pass_bucket
         kt_slab slab
+        uint64_t moved, stayed, keys_moved, keys_stayed
         int (*before)(void *context, uint32_t slot, uint32_t bucket) noexcept
         void *context
     ctypedef struct kt_shape:
@@ -75,6 +77,9 @@ cdef extern from "ops.h":
     void kt_adjust(kt_table *t, uint32_t slot)
     uint64_t kt_expire_some(kt_table *t, int64_t now, uint64_t limit,
                             int (*gone)(void *context, uint32_t slot, const uint8_t *e) noexcept, void *context)
+    int kt_defragment(kt_table *t, int64_t work)
+    void kt_stop_pass(kt_table *t)
+    bint kt_sound(const kt_slab *s)
 
 cdef extern from "wire.h":
     int kt_import_writer() except -1
@@ -91,6 +96,12 @@ cdef extern from *:
     """
     #define kt_prefetch(p) __builtin_prefetch(p)
     static inline int kt_add_overflows(int64_t a, int64_t b, int64_t *sum) { return __builtin_add_overflow(a, b, sum); }
+    #if defined(__GLIBC__)
+    #include <malloc.h>
+    #define kt_trim_heap() malloc_trim(0)
+    #else
+    #define kt_trim_heap() 0
+    #endif
     #if defined(KT_EVERY_BLOCK_MALLOC)
     #define KT_CHECKED 1
     #else
@@ -99,6 +110,7 @@ cdef extern from *:
     """
     void kt_prefetch(const void *p) nogil
     bint kt_add_overflows(int64_t a, int64_t b, int64_t *sum) nogil
+    int kt_trim_heap()
     bint KT_CHECKED
 
 # The codes of node.keyspace, and some of our own.

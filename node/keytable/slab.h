@@ -30,6 +30,8 @@
 #define KT_CLASSES (KT_SMALL / 8 + 1)
 #define KT_HEAD 64 /* of a chunk */
 
+enum { KT_CLOSED, KT_OPEN, KT_LEAVING }; /* a chunk: without a free block, with one, being emptied (defrag.h) */
+
 typedef struct kt_region {
     struct kt_region *next, *prev; /* of those with a free chunk */
     struct kt_region *older, *newer;
@@ -38,13 +40,13 @@ typedef struct kt_region {
 } kt_region;
 
 typedef struct kt_chunk {
-    struct kt_chunk *next, *prev; /* of the class, those with a free block */
+    struct kt_chunk *next, *prev; /* of the class, those with a free block; or of those that leave */
     kt_region *region;
     void *free;      /* blocks given back */
     uint32_t fresh;  /* offset of the first block that was never used */
     uint32_t live;   /* blocks in use */
     uint32_t class8; /* bytes of a block / 8 */
-    uint32_t open;   /* whether it is in its class's list */
+    uint32_t open;   /* KT_OPEN: it is in its class's list, KT_LEAVING: in that of those that leave */
 } kt_chunk;
 
 typedef struct {
@@ -54,6 +56,10 @@ typedef struct {
     uint64_t used;      /* bytes of blocks in use */
     uint64_t held;      /* bytes taken from the system */
     uint64_t external;  /* blocks that are not in a chunk */
+    uint64_t outside;   /* bytes of these */
+    kt_chunk *leaving;  /* chunks that defragmentation empties */
+    kt_region *cursor;  /* the next region that it looks at */
+    struct kt_pass *pass; /* NULL: it is not at work */
 } kt_slab;
 
 static int64_t kt_fail_in = -1; /* allocations until one fails; -1: none */
@@ -72,19 +78,24 @@ static inline kt_chunk *kt_chunk_of(const void *block) {
     return (kt_chunk *)((uintptr_t)block & ~(uintptr_t)(KT_CHUNK - 1));
 }
 
-static inline void kt_open(kt_slab *s, kt_chunk *c) {
+static inline void kt_link(kt_chunk **list, kt_chunk *c) {
     c->prev = NULL;
-    c->next = s->classes[c->class8];
+    c->next = *list;
     if (c->next) c->next->prev = c;
-    s->classes[c->class8] = c;
-    c->open = 1;
+    *list = c;
+}
+
+static inline void kt_open(kt_slab *s, kt_chunk *c) {
+    kt_link(&s->classes[c->class8], c);
+    c->open = KT_OPEN;
 }
 
 static inline void kt_close(kt_slab *s, kt_chunk *c) {
     if (c->prev) c->prev->next = c->next;
+    else if (c->open == KT_LEAVING) s->leaving = c->next;
     else s->classes[c->class8] = c->next;
     if (c->next) c->next->prev = c->prev;
-    c->open = 0;
+    c->open = KT_CLOSED;
 }
 
 static kt_region *kt_new_region(kt_slab *s) {
@@ -115,6 +126,7 @@ static void kt_drop_region(kt_slab *s, kt_region *r) {
     if (r->newer) r->newer->older = r->older;
     else s->newest = r->older;
     if (r->older) r->older->newer = r->newer;
+    if (s->cursor == r) s->cursor = r->older;
     munmap(r->base, KT_REGION);
     free(r);
 }
@@ -175,6 +187,7 @@ static void *kt_alloc(kt_slab *s, size_t size) {
         void *p = malloc(kt_block(size) - (size <= KT_SMALL ? 0 : 8));
         if (!p) return NULL;
         s->external++;
+        s->outside += kt_block(size);
         s->used += kt_block(size);
         return p;
     }
@@ -205,6 +218,7 @@ static void kt_free(kt_slab *s, void *p, size_t size) {
 #endif
     if (!small) {
         s->external--;
+        s->outside -= kt_block(size);
         free(p);
         return;
     }
@@ -213,9 +227,9 @@ static void kt_free(kt_slab *s, void *p, size_t size) {
     assert(((char *)p - (char *)c - KT_HEAD) % (c->class8 * 8) == 0);
     memcpy(p, &c->free, sizeof(void *));
     c->free = p;
-    if (!c->open) kt_open(s, c);
+    if (c->open == KT_CLOSED) kt_open(s, c);
     /* The last chunk of a class stays, or a key that comes and goes would map and unmap it each time. */
-    if (--c->live == 0 && (c->next || c->prev)) {
+    if (--c->live == 0 && (c->next || c->prev || c->open == KT_LEAVING)) {
         kt_close(s, c);
         kt_drop_chunk(s, c);
     }
@@ -235,6 +249,7 @@ static void *kt_alloc_buckets(kt_slab *s, size_t n) {
     if (kt_fails() || posix_memalign(&p, 64, size)) return NULL;
     memset(p, 0, size);
     s->used += size;
+    s->outside += size;
     s->external++;
     return p;
 }
@@ -249,6 +264,7 @@ static void kt_free_buckets(kt_slab *s, void *p, size_t n) {
 #endif
     assert(s->used >= size);
     s->used -= size;
+    s->outside -= size;
     s->external--;
     free(p);
 }

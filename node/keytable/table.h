@@ -74,6 +74,8 @@ typedef struct kt_table {
     int64_t pass_due, segment_due;
     uint64_t chance;
     kt_slab slab;
+    /* defragmentation: blocks that were moved, and that it looked at and left; entries among them */
+    uint64_t moved, stayed, keys_moved, keys_stayed;
     /* called before bucket `bucket` of a slot with views is divided; 0: leave it */
     int (*before)(void *context, uint32_t slot, uint32_t bucket);
     void *context;

@@ -38,6 +38,14 @@ def failing():
     return kt_fail_in
 
 
+def trim():
+    """Give the system the pages that malloc keeps free in the process's heap; False when there were none.
+
+    Takes some milliseconds for each ten megabytes.
+    """
+    return kt_trim_heap() != 0
+
+
 def slot_of(bytes key not None):
     """The hash slot of a key."""
     return kt_slot_of(PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
@@ -97,6 +105,7 @@ cdef class KeyTable:
                 if self.t.slots[slot].n:
                     empty_slot(&self.t, slot, None)
         kt_trim(&self.t.slab)
+        free(self.t.slab.pass_)
         free(self.t.slots)
         free(self.t.due)
         free(self.t.frozen)
@@ -567,6 +576,26 @@ cdef class KeyTable:
         """Bytes of the chunks taken from the system for small blocks."""
         return self.t.slab.held
 
+    def small(self):
+        """Bytes of the blocks in use in those chunks."""
+        return self.t.slab.used - self.t.slab.outside
+
+    # --- defragmentation
+    def defragment(self, int64_t work):
+        """Begin a pass of it, or go on with it, for about so much work; looking at a bucket is one unit of it.
+
+        1: there is more to do, 0: the pass is over, -1: there was nothing worth moving.
+        """
+        return kt_defragment(&self.t, work)
+
+    def stop_pass(self):
+        """Have a pass that was begun be over after the next steps."""
+        kt_stop_pass(&self.t)
+
+    def moved(self):
+        """Blocks moved so far, blocks left where they were, entries among the first, and among the second."""
+        return self.t.moved, self.t.stayed, self.t.keys_moved, self.t.keys_stayed
+
     def size_of(self, uint32_t slot, object key):
         """Bytes of one key with a string, of one with a container without it; -1 when missing."""
         cdef kt_place p
@@ -811,6 +840,7 @@ cdef class KeyTable:
         cdef kt_bucket *b
         cdef kt_shape s
         cdef kt_slot *place
+        assert kt_sound(&self.t.slab)
         if not self.t.slots:
             assert self.t.count == 0 and self.t.slab.used == 0
             return

@@ -177,3 +177,22 @@ def test_options_of_expiry_and_eviction(twin: Twin, line: str) -> None:
     """Bounds and words of the options, and what CONFIG GET shows afterwards."""
     twin.same(f"config set {line}")
     twin.same(f"config get {line.split(maxsplit=1)[0]}")
+
+
+@pytest.mark.parametrize("line", [
+    "activedefrag no", "activedefrag maybe", "active-defrag-ignore-bytes 0", "active-defrag-ignore-bytes 1",
+    "active-defrag-ignore-bytes 20mb", "active-defrag-ignore-bytes x", "active-defrag-threshold-lower 0",
+    "active-defrag-threshold-lower 1001", "active-defrag-threshold-upper 1000", "active-defrag-threshold-upper -1",
+    "active-defrag-cycle-min 0", "active-defrag-cycle-min 99", "active-defrag-cycle-max 100",
+    "active-defrag-cycle-max 1", "active-defrag-cycle-us 0", "active-defrag-cycle-us 100000",
+    "active-defrag-cycle-us 100001", "active-defrag-max-scan-fields 0", "active-defrag-max-scan-fields 7",
+    "active-defrag-threshold-lower 50 active-defrag-threshold-upper 20",
+])  # fmt: skip
+def test_options_of_defragmentation(twin: Twin, line: str) -> None:
+    """Bounds and words of the options, and what CONFIG GET shows of all of them afterwards."""
+    twin.same(f"config set {line}")
+    for name in ("activedefrag", *("active-defrag-" + name for name in DEFRAG)):
+        twin.same(f"config get {name}")
+
+
+DEFRAG = ("ignore-bytes", "threshold-lower", "threshold-upper", "cycle-min", "cycle-max", "cycle-us", "max-scan-fields")
