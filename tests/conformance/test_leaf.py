@@ -4,6 +4,7 @@
 """
 
 import random
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -199,6 +200,41 @@ def test_long_strings_are_referred_to() -> None:
     assert leaf.nth(1) is value
     leaf.remove(value)
     assert leaf.weight() < 200
+
+
+@packed
+def test_references_are_given_back() -> None:
+    """Objects that leaves refer to are let go of with the last leaf that holds them, whatever was done meanwhile."""
+    rng = random.Random(9)
+    keys = [rng.randbytes(600) for _ in range(40)]
+    values = [rng.randbytes(700) for _ in range(40)]
+    before = [sys.getrefcount(word) for word in keys + values]
+    leaves = [keytable.Leaf(TEXT)]
+    blocks = [keytable.OrderedLeaf()]
+    for i in range(4000):
+        leaf, block = rng.choice(leaves), rng.choice(blocks)
+        keytable.fail_in(rng.randrange(5) if i % 3 else -1)
+        try:
+            leaf.put(rng.choice(keys), rng.choice(values))
+            leaf.remove(rng.choice(keys))
+            member = rng.choice(keys)
+            size = len(block)
+            if block.rank(1.0, member) == size:
+                block.insert(1.0, member)
+            block.cut(size // 2, size // 2 + min(size, 1))
+            if i % 10 == 0:
+                leaves += [leaf.copy(), *leaf.divide(i % 32)]
+                leaves.append(leaves[-1].join(leaves[-2]))
+                blocks += [block.copy(), block.part(0, len(block) // 2)]
+                blocks.append(blocks[-1].join(block.part(len(block) // 2, len(block))))
+        except MemoryError:
+            pass
+        keytable.fail_in(-1)
+        del leaves[rng.randrange(1, 9) :: 5], blocks[rng.randrange(1, 9) :: 5]
+    for one in (*leaves, *blocks):
+        one.check()
+    del leaves, blocks, leaf, block, one, member
+    assert [sys.getrefcount(word) for word in keys + values] == before
 
 
 @packed
