@@ -67,6 +67,18 @@ def test_bytes_are_accounted_for() -> None:
     assert value.used_bytes() - value.table.used_bytes() == plain.used_bytes() - plain.table.used_bytes()
 
 
+def test_the_last_time_that_can_be_told_never_comes() -> None:
+    """A field that expires at the end of all time waits, and keeps nobody busy meanwhile."""
+    for at in ((1 << 63) - 1, 1 << 62, (1 << 62) - 1):
+        value = Hash()
+        value.set(b"a", b"1")
+        value.expire(b"a", at)
+        out: list[bytes] = []
+        assert not value.expire_inside(1 << 41, 10, out)
+        assert value.next_due() > 1 << 61
+        assert (out, value.expires(b"a")) == ([], at)
+
+
 def test_the_queue_gives_each_due_field_once() -> None:
     """Random changes of times against a plain dict: what is due comes, what is not does not, dead entries go away."""
     rng = random.Random(5)
