@@ -108,6 +108,7 @@ COMPILED = [
     "node/types/listnode.py",
     "node/types/listpack.py",
     "node/types/quicklist.py",
+    "node/types/plainleaf.py",
     "node/types/scan.py",
     "node/types/set.py",
     "node/types/stream.py",

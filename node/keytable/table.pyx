@@ -963,3 +963,4 @@ cdef int expired_one(void *context, uint32_t slot, const uint8_t *e) noexcept:
 
 
 include "views.pxi"
+include "leaf.pxi"

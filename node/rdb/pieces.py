@@ -16,11 +16,11 @@ from node.keyspace import Value
 from node.rdb.encode import value_type, write_length, write_stream_end, write_string
 from node.rdb.opcodes import QUICKLIST_PACKED, QUICKLIST_PLAIN
 from node.types.hash import Hash
+from node.types.leaf import Leaf, OrderedLeaf
 from node.types.quicklist import List
 from node.types.set import LISTPACK, TABLE, Set
 from node.types.stream import Stream
 from node.types.streamblock import Block as StreamBlock
-from node.types.zblocks import Block
 from node.types.zset import ZSet
 
 BIG: Final = 1 << 10  # bytes of a value from which it waits for its turn: compressing many of them takes time
@@ -54,9 +54,9 @@ class Pieces:
     _at: i64
     _stride: i64  # of each so many items ...
     _raw: i64  # ... this one is no string but bytes as they are
-    _tables: list[dict[bytes, object]]
+    _tables: list[Leaf]
     _times: dict[bytes, int] | None
-    _blocks: list[Block]  # of a sorted set
+    _blocks: list[OrderedLeaf]  # of a sorted set
     _entries: list[StreamBlock]
     _nodes: list[tuple[bool, bytes]]
     _long: bytes  # the string being written in pieces
@@ -195,12 +195,7 @@ class Pieces:
         if len(self._tables) > 0:
             self._take_table(self._tables.pop(), items)
         elif len(self._blocks) > 0:
-            block = self._blocks.pop()  # from the highest score down, as Valkey does
-            i: i64 = len(block.members) - 1
-            while i >= 0:
-                items.append(block.members[i])
-                items.append(_DOUBLE.pack(block.scores[i]))
-                i -= 1
+            self._take_block(self._blocks.pop(), items)
         elif len(self._entries) > 0:
             entries = self._entries.pop()
             items.append(entries.master.to_bytes(16, "big"))
@@ -215,11 +210,26 @@ class Pieces:
         self._items = items
         return True
 
-    def _take_table(self, table: dict[bytes, object], items: list[bytes]) -> None:
+    def _take_block(self, block: OrderedLeaf, items: list[bytes]) -> None:
+        """Members and scores from the highest score down, as Valkey does."""
+        members: list[bytes] = []
+        scores: list[float] = []
+        block.collect(0, len(block), members, scores)
+        i: i64 = len(members) - 1
+        while i >= 0:
+            items.append(members[i])
+            items.append(_DOUBLE.pack(scores[i]))
+            i -= 1
+
+    def _take_table(self, table: Leaf, items: list[bytes]) -> None:
         times = self._times
-        for key, value in table.items():
-            items.append(key)
-            if isinstance(value, bytes):
-                items.append(value)
-            if times is not None:
-                items.append(_SIGNED.pack(times.get(key, -1)))
+        if times is None:
+            items.extend(table.flat())
+            return
+        flat = table.flat()
+        i: i64 = 0
+        while i < len(flat):
+            items.append(flat[i])
+            items.append(flat[i + 1])
+            items.append(_SIGNED.pack(times.get(flat[i], -1)))
+            i += 2

@@ -14,6 +14,7 @@ from mypy_extensions import i64, mypyc_attr
 
 TIME_BYTES: Final = 112  # a field's share of the two tables, its int and its place in the queue
 _TICK_BITS: Final = 7  # 128 ms, as keys
+_LAST_TICK: Final = 1 << 55  # stands for all later ones, whose beginning in ms could not be told
 _SPARE: Final = 64  # dead entries of the queue that are always tolerated
 
 
@@ -83,7 +84,7 @@ class FieldTimes:
         return None
 
     def _enqueue(self, field: bytes, at_ms: i64) -> None:
-        tick: i64 = (at_ms >> _TICK_BITS) + 1  # begins when the time is over
+        tick: i64 = min((at_ms >> _TICK_BITS) + 1, _LAST_TICK)  # begins when the time is over
         fields = self._ticks.get(tick)
         if fields is None:
             self._ticks[tick] = [field]

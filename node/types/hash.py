@@ -15,10 +15,11 @@ from mypy_extensions import i64, mypyc_attr
 from node.keyspace import Value
 from node.types import listpack
 from node.types.fieldtimes import TIME_BYTES, FieldTimes
-from node.types.scan import ENTRY_BYTES, ScanDict, below, bytes_cost
+from node.types.leaf import TEXT
+from node.types.plainleaf import bytes_cost
+from node.types.scan import ScanDict, below
 
 _OBJECT_BYTES: Final = 48  # a Hash
-_TABLE_BYTES: Final = 400  # an empty ScanDict with its list and first part
 
 
 @final
@@ -44,7 +45,7 @@ class Hash(Value):
 
     packed: bytes  # the listpack, while there is no table
     table: ScanDict | None
-    weight: i64  # bytes of the table's entries
+    weight: i64  # bytes of the times of fields
 
     def __init__(self) -> None:
         self.packed = listpack.EMPTY
@@ -64,7 +65,7 @@ class Hash(Value):
         table = self.table
         if table is None:
             return _OBJECT_BYTES + bytes_cost(len(self.packed))
-        return _OBJECT_BYTES + _TABLE_BYTES + self.weight
+        return _OBJECT_BYTES + table.used_bytes() + self.weight
 
     def copy(self) -> "Hash":
         """An independent copy."""
@@ -165,17 +166,9 @@ class Hash(Value):
         return new
 
     def _table_set(self, table: ScanDict, field: bytes, value: bytes) -> bool:
-        old = table.get(field)
-        table.put(field, value)
+        new = table.put(field, value)
         times = table.times
-        if times is not None and old is not None and self._forget_time(times, field):
-            self.weight += bytes_cost(len(value)) - bytes_cost(len(cast(bytes, old)))
-            return True
-        if old is None:
-            self.weight += bytes_cost(len(field)) + bytes_cost(len(value)) + ENTRY_BYTES
-            return True
-        self.weight += bytes_cost(len(value)) - bytes_cost(len(cast(bytes, old)))
-        return False
+        return new or (times is not None and self._forget_time(times, field))
 
     def delete(self, field: bytes) -> bool:
         """Remove a field; False when there was none."""
@@ -186,25 +179,18 @@ class Hash(Value):
                 if times.gone(field):
                     return False
                 if times.drop(field):
-                    self.weight -= TIME_BYTES
-            return self._table_delete(table, field)
+                    self.weight -= _time_cost(field)
+            return table.remove(field)
         pos = listpack.find(self.packed, listpack.entry(field), 2)
         if pos < 0:
             return False
         self.packed = listpack.delete(self.packed, pos, 2)
         return True
 
-    def _table_delete(self, table: ScanDict, field: bytes) -> bool:
-        old = table.pop(field)
-        if old is None:
-            return False
-        self.weight -= bytes_cost(len(field)) + bytes_cost(len(cast(bytes, old))) + ENTRY_BYTES
-        return True
-
     def unpack(self) -> None:
         """Change from listpack to table."""
         flat = listpack.decode(self.packed)
-        table = ScanDict()
+        table = ScanDict(TEXT)
         self.table = table
         self.packed = listpack.EMPTY
         i: i64 = 0
@@ -255,7 +241,7 @@ class Hash(Value):
             times = FieldTimes()
             table.times = times
         if times.put(field, at_ms):
-            self.weight += TIME_BYTES
+            self.weight += _time_cost(field)
 
     def delete_expired(self, field: bytes) -> bool:
         """Remove a field whose time is over; False when it is not."""
@@ -264,8 +250,8 @@ class Hash(Value):
         if table is None or times is None or not times.gone(field):
             return False
         times.drop(field)
-        self.weight -= TIME_BYTES
-        return self._table_delete(table, field)
+        self.weight -= _time_cost(field)
+        return table.remove(field)
 
     def drop_expired(self) -> i64:
         """Remove every field whose time is over, unless that leaves none; returns how many went (COPY)."""
@@ -288,7 +274,7 @@ class Hash(Value):
         times = self.times()
         if times is None or times.gone(field) or not times.drop(field):
             return False
-        self.weight -= TIME_BYTES
+        self.weight -= _time_cost(field)
         return True
 
     def _forget_time(self, times: FieldTimes, field: bytes) -> bool:
@@ -297,7 +283,7 @@ class Hash(Value):
         if gone:
             times.revived = True
         if times.drop(field):
-            self.weight -= TIME_BYTES
+            self.weight -= _time_cost(field)
         return gone
 
     def expire_inside(self, now_ms: i64, limit: i64, out: list[bytes]) -> bool:
@@ -311,8 +297,8 @@ class Hash(Value):
             if field is None:
                 break
             times.drop(field)
-            self.weight -= TIME_BYTES
-            self._table_delete(table, field)
+            self.weight -= _time_cost(field)
+            table.remove(field)
             out.append(field)
             limit -= 1
         return table.count == 0
@@ -345,11 +331,7 @@ class Hash(Value):
             return listpack.decode_step(self.packed, 1, 2)
         if self.volatile():
             return self.flat()[1::2]
-        out: list[bytes] = []
-        for part in table.parts:
-            for value in part.values():
-                out.append(cast(bytes, value))
-        return out
+        return table.values()
 
     def flat(self) -> list[bytes]:
         """Field, value, field, value, …"""
@@ -368,12 +350,7 @@ class Hash(Value):
         table = self.table
         if table is None:
             return listpack.decode(self.packed)
-        out: list[bytes] = []
-        for part in table.parts:
-            for field, value in part.items():
-                out.append(field)
-                out.append(cast(bytes, value))
-        return out
+        return table.flat()
 
     def scan(self, cursor: i64, want: i64, out: list[bytes]) -> i64:
         """Append the fields of one HSCAN step (a listpack: all of them); returns the next cursor, 0 at the end."""
@@ -444,6 +421,11 @@ class Hash(Value):
             left -= 1
             i += 2
         return out
+
+
+def _time_cost(field: bytes) -> i64:
+    """Bytes that the time of a field takes, the name in the records of times included."""
+    return TIME_BYTES + bytes_cost(len(field))
 
 
 def hash_from_listpack(data: bytes) -> Hash:

@@ -1,33 +1,33 @@
 """ScanDict: the table of a big hash, set or sorted set; a dict that a cursor can walk and chance can pick from.
 
 A plain dict gives neither: its order changes with it, and it has no n-th entry. Here entries are divided by 32 bits of
-their hash into parts of about a hundred, each a plain dict that owns an interval of hash values; the parts stand in the
-order of these intervals. A cursor is a position among the hash values, so whatever is added or removed, and however
-the parts are divided meanwhile, a walk returns every entry that is there all the time, and returns it once.
+their hash into parts of about a hundred, each a leaf (`node.types.leaf`) that owns an interval of hash values; the
+parts stand in the order of these intervals. A cursor is a position among the hash values, so whatever is added or
+removed, and however the parts are divided meanwhile, a walk returns every entry that is there all the time, and returns
+it once.
 
 Parts are divided one at a time, as linear hashing does (no pause when a big table grows): with 2**bits + ahead parts,
-the first 2 * ahead own intervals of half the width. Bytes hash with a seed of the process, so clients cannot aim at a
-part.
+the first 2 * ahead own intervals of half the width. Parts with long entries are divided earlier, so that no change
+moves more than some ten thousand bytes. Bytes hash with a seed of the process, so clients cannot aim at a part.
 """
 
-from itertools import islice
 from random import Random
 from typing import Final, final
 
 from mypy_extensions import i64, mypyc_attr
 
 from node.types.fieldtimes import FieldTimes
+from node.types.leaf import Leaf, new_leaf
+from node.types.plainleaf import place_of
 
 HASH_BITS: Final = 32
 HASH_MASK: Final = 0xFFFFFFFF
 FULL: Final = 128  # entries a part on average, above which one is divided
-SPARSE: Final = 24  # and below which two are joined
-ENTRY_BYTES: Final = 44  # an entry's share of its dict: 24 bytes, index and spare room (measured at 500,000 entries)
-
-
-def bytes_cost(length: i64) -> i64:
-    """Bytes that a `bytes` object of this length takes from the allocator: 33 of its own, in steps of 16."""
-    return (length + 48) & -16
+FEW: Final = 16  # as FULL, when they are heavy
+HEAVY: Final = 8192  # bytes a part on average above which they are
+SPARSE: Final = 24  # entries a part on average below which two are joined, unless they are half heavy
+_SELF_BYTES: Final = 200  # a ScanDict and an empty list
+_PART_BYTES: Final = 9  # a part's place in the list, and spare room
 
 
 def below(rng: Random, n: i64) -> i64:
@@ -35,38 +35,40 @@ def below(rng: Random, n: i64) -> i64:
     return i64(int(rng.random() * float(n)))
 
 
-def _place(key: bytes) -> i64:
-    """Where a key stands among the hash values."""
-    h: i64 = hash(key)
-    return h & HASH_MASK
-
-
 @final
 @mypyc_attr(acyclic=True)
 class ScanDict:
-    """Bytes to objects; `count` is the number of entries. `get` and `pop` cannot tell a stored None from nothing."""
+    """Bytes to values of one kind (`node.types.leaf`); `count` is the number of entries."""
 
-    parts: list[dict[bytes, object]]
+    kind: i64
+    parts: list[Leaf]
     count: i64
+    weight: i64  # bytes of the parts
     shift: i64  # HASH_BITS - bits
     ahead: i64
     widest: i64  # no part holds more; what makes random picks even
     borrowed: list[bool] | None  # parts that a copy shares: they are copied before the first change
     times: FieldTimes | None  # of a hash whose fields expire
 
-    def __init__(self) -> None:
+    def __init__(self, kind: i64) -> None:
+        self.kind = kind
         self.clear()
 
     def clear(self) -> None:
         """Remove everything."""
-        first: dict[bytes, object] = {}
+        first = new_leaf(self.kind)
         self.parts = [first]
         self.count = 0
+        self.weight = first.weight()
         self.shift = HASH_BITS
         self.ahead = 0
         self.widest = 1
         self.borrowed = None
         self.times = None
+
+    def used_bytes(self) -> i64:
+        """Bytes that the table takes, the times of fields left aside."""
+        return _SELF_BYTES + len(self.parts) * _PART_BYTES + self.weight
 
     def _index(self, place: i64) -> i64:
         """Which part owns a hash value."""
@@ -75,26 +77,26 @@ class ScanDict:
             return place >> (self.shift - 1)
         return i + self.ahead
 
-    def _part(self, key: bytes) -> dict[bytes, object]:
+    def _part(self, key: bytes) -> Leaf:
         if self.shift == HASH_BITS:
             return self.parts[0]
-        place: i64 = _place(key)
+        place: i64 = place_of(key)
         return self.parts[self._index(place)]
 
-    def _own_part(self, key: bytes) -> dict[bytes, object]:
+    def _own_part(self, key: bytes) -> Leaf:
         """The part of a key for changing it."""
         borrowed = self.borrowed
         if borrowed is None:
             return self._part(key)
-        i = self._index(_place(key))
+        i = self._index(place_of(key))
         if borrowed[i]:
-            borrowed[i] = False
             self.parts[i] = self.parts[i].copy()
+            borrowed[i] = False
         return self.parts[i]
 
     def has(self, key: bytes) -> bool:
         """Whether the key is there."""
-        return key in self._part(key)
+        return self._part(key).has(key)
 
     def get(self, key: bytes) -> object | None:
         """The value of a key, None when it is not there."""
@@ -103,49 +105,43 @@ class ScanDict:
     def put(self, key: bytes, value: object) -> bool:
         """Set the value of a key; True when the key is new."""
         part = self._own_part(key)
-        before = len(part)
-        part[key] = value
-        size: i64 = len(part)
-        if size == before:
+        done: i64 = part.put(key, value)
+        if done == 0:
             return False
-        self.count += 1
-        if size > self.widest:
-            self.widest = size
-        if self.count > len(self.parts) * FULL:
+        self.weight += done >> 1
+        if done & 1:
+            self.count += 1
+            size: i64 = len(part)
+            if size > self.widest:
+                self.widest = size
+        n: i64 = len(self.parts)
+        if self.count > n * FULL or (self.weight > n * HEAVY and self.count > n * FEW):
             self._divide()
-        return True
-
-    def pop(self, key: bytes) -> object | None:
-        """Remove a key and return its value, None when it was not there."""
-        part = self._own_part(key)
-        before = len(part)
-        value = part.pop(key, None)
-        if len(part) != before:
-            self.count -= 1
-            if self.count < len(self.parts) * SPARSE and len(self.parts) > 1:
-                self._join()
-        return value
+        return done & 1 != 0
 
     def remove(self, key: bytes) -> bool:
         """Remove a key; False when it was not there."""
-        before = self.count
-        self.pop(key)
-        return self.count != before
+        done: i64 = self._own_part(key).remove(key)
+        if done == 0:
+            return False
+        self.weight += done >> 1
+        self.count -= 1
+        n: i64 = len(self.parts)
+        if self.count < n * SPARSE and n > 1 and (self.weight * 4 < n * HEAVY or self.count * 4 < n * FEW):
+            self._join()
+        return True
 
     def _divide(self) -> None:
-        """Give the upper half of the first undivided part's interval to a new part after it."""
+        """Give the upper half of the first undivided part's interval to a new part after it; without memory, later."""
         at: i64 = self.ahead * 2
-        bit: i64 = self.shift - 1
-        low: dict[bytes, object] = {}
-        high: dict[bytes, object] = {}
-        for key, value in self.parts[at].items():
-            place: i64 = _place(key)
-            if (place >> bit) & 1:
-                high[key] = value
-            else:
-                low[key] = value
+        old = self.parts[at]
+        try:
+            low, high = old.divide(self.shift - 1)
+            self.parts.insert(at + 1, high)
+        except MemoryError:
+            return
         self.parts[at] = low
-        self.parts.insert(at + 1, high)
+        self.weight += low.weight() + high.weight() - old.weight()
         if self.borrowed is not None:
             self.borrowed[at] = False
             self.borrowed.insert(at + 1, False)
@@ -155,16 +151,24 @@ class ScanDict:
             self.ahead = 0
 
     def _join(self) -> None:
-        """Undo the last division."""
-        if self.ahead == 0:
-            self.shift += 1
-            self.ahead = 1 << (HASH_BITS - self.shift)
-        self.ahead -= 1
-        at: i64 = self.ahead * 2
-        joined: dict[bytes, object] = {}
-        joined.update(self.parts[at])
-        joined.update(self.parts.pop(at + 1))
+        """Undo the last division; without memory, later."""
+        ahead: i64 = self.ahead
+        shift: i64 = self.shift
+        if ahead == 0:
+            shift += 1
+            ahead = 1 << (HASH_BITS - shift)
+        ahead -= 1
+        at: i64 = ahead * 2
+        low = self.parts[at]
+        try:
+            joined = low.join(self.parts[at + 1])
+        except MemoryError:
+            return
+        high = self.parts.pop(at + 1)
         self.parts[at] = joined
+        self.weight += joined.weight() - low.weight() - high.weight()
+        self.shift = shift
+        self.ahead = ahead
         if self.borrowed is not None:
             self.borrowed.pop(at + 1)
             self.borrowed[at] = False
@@ -180,28 +184,12 @@ class ScanDict:
         i = self._index(cursor)
         left: i64 = want
         while i < len(self.parts):
-            keys: list[bytes] = []
-            places: list[int] = []
-            for key in self.parts[i]:
-                place: i64 = _place(key)
-                if place >= cursor:
-                    keys.append(key)
-                    places.append(place)
-            last: i64 = HASH_MASK
-            if len(places) <= left:
-                out.extend(keys)
-            else:
-                last = sorted(places)[left - 1]
-                j: i64 = 0
-                while j < len(keys):
-                    if places[j] <= last:
-                        out.append(keys[j])
-                    j += 1
-            left -= len(places)
-            if left < 0:
-                return (last + 1) & HASH_MASK
+            found: i64 = self.parts[i].scan(cursor, left, out)
+            if found > 0:
+                return found & HASH_MASK
+            left += found
             i += 1
-            if left == 0:
+            if left <= 0:
                 break
         return self._start(i) if i < len(self.parts) else 0
 
@@ -215,7 +203,21 @@ class ScanDict:
         """All keys."""
         out: list[bytes] = []
         for part in self.parts:
-            out.extend(part)
+            out.extend(part.keys())
+        return out
+
+    def values(self) -> list[bytes]:
+        """All values, in the order of `keys`."""
+        out: list[bytes] = []
+        for part in self.parts:
+            out.extend(part.values())
+        return out
+
+    def flat(self) -> list[bytes]:
+        """Key, value, key, value, …"""
+        out: list[bytes] = []
+        for part in self.parts:
+            out.extend(part.flat())
         return out
 
     def random(self, rng: Random) -> bytes:
@@ -225,20 +227,21 @@ class ScanDict:
             part = self.parts[below(rng, n)]
             nth: i64 = below(rng, self.widest)
             if nth < len(part):
-                return next(islice(part, nth, None))
+                return part.nth(nth)
 
-    def frozen(self) -> list[dict[bytes, object]]:
+    def frozen(self) -> list[Leaf]:
         """The parts as they are now, which nobody changes any more: changes from now on are made to copies."""
         self.borrowed = [True] * len(self.parts)
         return self.parts.copy()
 
     def copy(self) -> "ScanDict":
         """A copy that shares the values, made in no time: each side copies a part when it first changes it."""
-        twin = ScanDict()
+        twin = ScanDict(self.kind)
         twin.parts = self.parts.copy()
         twin.borrowed = [True] * len(self.parts)
         self.borrowed = [True] * len(self.parts)
         twin.count = self.count
+        twin.weight = self.weight
         twin.shift = self.shift
         twin.ahead = self.ahead
         twin.widest = self.widest

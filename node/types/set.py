@@ -12,14 +12,15 @@ from mypy_extensions import i64, mypyc_attr
 from node.keyspace import Value
 from node.numbers import format_int, is_int, to_int
 from node.types import intset, listpack
-from node.types.scan import ENTRY_BYTES, ScanDict, below, bytes_cost
+from node.types.leaf import NOTHING
+from node.types.plainleaf import bytes_cost
+from node.types.scan import ScanDict, below
 
 INTSET: Final = 0
 LISTPACK: Final = 1
 TABLE: Final = 2
 
 _OBJECT_BYTES: Final = 56  # a Set
-_TABLE_BYTES: Final = 400  # an empty ScanDict with its list and first part
 _NAMES: Final[list[bytes]] = [b"intset", b"listpack", b"hashtable"]
 
 
@@ -49,13 +50,11 @@ class Set(Value):
     kind: i64
     packed: bytes  # the intset or listpack
     table: ScanDict
-    weight: i64  # bytes of the table's entries
 
     def __init__(self, kind: i64 = INTSET) -> None:
         self.kind = kind
         self.packed = listpack.EMPTY if kind == LISTPACK else intset.EMPTY
-        self.weight = 0
-        self.table = ScanDict() if kind == TABLE else _NO_TABLE
+        self.table = ScanDict(NOTHING) if kind == TABLE else _NO_TABLE
 
     def type_name(self) -> bytes:
         """What TYPE answers."""
@@ -68,7 +67,7 @@ class Set(Value):
     def used_bytes(self) -> i64:
         """Bytes that the set takes."""
         if self.kind == TABLE:
-            return _OBJECT_BYTES + _TABLE_BYTES + self.weight
+            return _OBJECT_BYTES + self.table.used_bytes()
         return _OBJECT_BYTES + bytes_cost(len(self.packed))
 
     def dismantle(self, heaps: list[list[object]]) -> None:
@@ -80,7 +79,6 @@ class Set(Value):
         """An independent copy."""
         twin = Set(self.kind)
         twin.packed = self.packed
-        twin.weight = self.weight
         if self.kind == TABLE:
             twin.table = self.table.copy()
         return twin
@@ -115,7 +113,7 @@ class Set(Value):
     def add(self, member: bytes) -> bool:
         """Add a member; False when it was there."""
         if self.kind == TABLE:
-            return self._table_add(member)
+            return self.table.put(member, None)
         if self.kind == INTSET:
             if is_int(member):
                 return self._intset_add(to_int(member))
@@ -129,13 +127,7 @@ class Set(Value):
             self.packed = listpack.splice(self.packed, stop, stop, new, 1)
             return True
         self.to_table()
-        return self._table_add(member)
-
-    def _table_add(self, member: bytes) -> bool:
-        if not self.table.put(member, None):
-            return False
-        self.weight += bytes_cost(len(member)) + ENTRY_BYTES
-        return True
+        return self.table.put(member, None)
 
     def _intset_add(self, n: i64) -> bool:
         packed = intset.add(self.packed, n)
@@ -165,10 +157,7 @@ class Set(Value):
     def remove(self, member: bytes) -> bool:
         """Remove a member; False when it was not there."""
         if self.kind == TABLE:
-            if not self.table.remove(member):
-                return False
-            self.weight -= bytes_cost(len(member)) + ENTRY_BYTES
-            return True
+            return self.table.remove(member)
         if self.kind == INTSET:
             if not is_int(member):
                 return False
@@ -187,10 +176,11 @@ class Set(Value):
         """Change from intset or listpack to table."""
         members = self.members()
         self.kind = TABLE
-        self.table = ScanDict()
+        table = ScanDict(NOTHING)
+        self.table = table
         self.packed = intset.EMPTY
         for member in members:
-            self._table_add(member)
+            table.put(member, None)
 
     def repack(self) -> None:
         """Become a listpack again if a table has few members (what SPOP leaves of a set that it nearly emptied)."""
@@ -202,7 +192,6 @@ class Set(Value):
         self.kind = small.kind
         self.packed = small.packed
         self.table = small.table
-        self.weight = small.weight
 
     def try_intset(self) -> None:
         """Become an intset, all members being integers, if they are not too many (the result of SINTERSTORE)."""
@@ -214,7 +203,6 @@ class Set(Value):
         self.packed = intset.build(numbers)
         self.kind = INTSET
         self.table = _NO_TABLE
-        self.weight = 0
 
     # --- all of it
 
@@ -237,7 +225,7 @@ class Set(Value):
 
     def portion(self, i: i64) -> list[bytes]:
         """The members of one portion, for those who may not need them all; in the order of `members`."""
-        return list(self.table.parts[i]) if self.kind == TABLE else self.members()
+        return self.table.parts[i].keys() if self.kind == TABLE else self.members()
 
     def scan(self, cursor: i64, want: i64, out: list[bytes]) -> i64:
         """Append the members of one SSCAN step (packed: all of them); returns the next cursor, 0 at the end."""
@@ -276,7 +264,7 @@ class Set(Value):
         return out
 
 
-_NO_TABLE: Final = ScanDict()  # what sets without a table point to; nothing is ever put into it
+_NO_TABLE: Final = ScanDict(NOTHING)  # what sets without a table point to; nothing is ever put into it
 
 
 def stays_table(value: Set) -> bool:

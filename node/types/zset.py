@@ -11,15 +11,14 @@ from mypy_extensions import i64, mypyc_attr
 
 from node.keyspace import Value
 from node.types import listpack, zpacked
-from node.types.scan import ScanDict, bytes_cost
+from node.types.leaf import SCORE
+from node.types.scan import ScanDict
 from node.types.scan import below as random_below
 from node.types.zblocks import SortedBlocks
 
 NO_SCORE: Final = float("nan")  # no member has it: NaN is refused as a score
 
 _OBJECT_BYTES: Final = 96  # the ZSet and its empty listpack
-_BIG_BYTES: Final = 560  # an empty dict, SortedBlocks and their vectors
-_MEMBER_BYTES: Final = 100  # a member's share of dict, score object and block (measured: 157 with 20 byte members)
 
 
 @final
@@ -37,7 +36,7 @@ class ZSetLimits:
 
 LIMITS: Final = ZSetLimits()
 
-_NOTHING: Final = ScanDict()  # stands for the table of a small set; never written
+_NOTHING: Final = ScanDict(SCORE)  # stands for the table of a small set; never written
 
 
 @final
@@ -49,14 +48,12 @@ class ZSet(Value):
     scores: ScanDict  # to floats; in use while `order` is there
     order: SortedBlocks | None
     count: i64
-    weight: i64  # bytes of the member objects while `order` is there
 
     def __init__(self) -> None:
         self.packed = listpack.EMPTY
         self.scores = _NOTHING
         self.order = None
         self.count = 0
-        self.weight = 0
 
     def type_name(self) -> bytes:
         """What TYPE answers."""
@@ -68,9 +65,10 @@ class ZSet(Value):
 
     def used_bytes(self) -> i64:
         """Bytes that the value takes, objects included."""
-        if self.order is None:
+        order = self.order
+        if order is None:
             return _OBJECT_BYTES + len(self.packed)
-        return _OBJECT_BYTES + _BIG_BYTES + self.weight + self.count * _MEMBER_BYTES
+        return _OBJECT_BYTES + self.scores.used_bytes() + order.used_bytes()
 
     def dismantle(self, heaps: list[list[object]]) -> None:
         """Give away table and blocks."""
@@ -84,7 +82,6 @@ class ZSet(Value):
         twin = ZSet()
         twin.packed = self.packed
         twin.count = self.count
-        twin.weight = self.weight
         order = self.order
         if order is not None:
             twin.scores = self.scores.copy()
@@ -111,18 +108,15 @@ class ZSet(Value):
     def _fill(self, members: list[bytes], values: list[float]) -> None:
         """Take over elements that are in order."""
         order = SortedBlocks()
-        scores = ScanDict()
-        weight: i64 = 0
+        scores = ScanDict(SCORE)
         i: i64 = 0
         while i < len(members):
             member = members[i]
             order.append_last(values[i], member)
             scores.put(member, values[i])
-            weight += bytes_cost(len(member))
             i += 1
         self.order = order
         self.scores = scores
-        self.weight = weight
         self.count = len(members)
 
     def compact(self) -> None:
@@ -139,7 +133,6 @@ class ZSet(Value):
         self.packed = zpacked.build(members, values)
         self.order = None
         self.scores = _NOTHING
-        self.weight = 0
 
     # --- members
 
@@ -178,9 +171,12 @@ class ZSet(Value):
             self.expand()
         order = self.order
         assert order is not None
-        order.insert(score, member)
         self.scores.put(member, score)
-        self.weight += bytes_cost(len(member))
+        try:
+            order.insert(score, member)
+        except MemoryError:
+            self.scores.remove(member)
+            raise
         self.count += 1
 
     def change(self, member: bytes, old: float, score: float) -> None:
@@ -190,8 +186,9 @@ class ZSet(Value):
             packed = zpacked.remove(self.packed, zpacked.find(self.packed, member))
             self.packed = zpacked.insert(packed, score, member)
             return
-        order.insert(score, order.remove(old, member))
         self.scores.put(member, score)
+        order.insert(score, member)
+        order.remove(old, member)
 
     def remove(self, member: bytes) -> bool:
         """Take a member out; False when it was not there."""
@@ -202,11 +199,11 @@ class ZSet(Value):
                 return False
             self.packed = zpacked.remove(self.packed, pos)
         else:
-            score = self.scores.pop(member)
-            if score is None:
+            score = self._score_in_table(member)
+            if score != score:
                 return False
-            order.remove(cast(float, score), member)
-            self.weight -= bytes_cost(len(member))
+            order.remove(score, member)
+            self.scores.remove(member)
         self.count -= 1
         return True
 
@@ -300,7 +297,6 @@ class ZSet(Value):
         else:
             for member in order.remove_range(start, stop):
                 self.scores.remove(member)
-                self.weight -= bytes_cost(len(member))
         self.count -= stop - start
         return stop - start
 
@@ -349,7 +345,7 @@ class Filling:
 
     def __init__(self) -> None:
         self.made = ZSet()
-        self.made.scores = ScanDict()
+        self.made.scores = ScanDict(SCORE)
         self._members = []
         self._values = []
         self._falling = True
@@ -378,7 +374,6 @@ class Filling:
             number -= 1
             member = self._members[self._left]
             order.append_last(self._values[self._left], member)
-            made.weight += bytes_cost(len(member))
             made.count += 1
         if self._left > 0:
             return False

@@ -8,15 +8,11 @@ from hypothesis import strategies as st
 
 from node.types import listpack
 from node.types.hash import Hash, hash_from_flat, hash_from_listpack
-from node.types.scan import ENTRY_BYTES, bytes_cost
+from node.types.leaf import TEXT
+from node.types.scan import ScanDict
 
 texts = st.one_of(st.integers(0, 40).map(lambda n: b"f%d" % n), st.binary(max_size=3), st.just(b"x" * 64))
 steps = st.lists(st.tuples(texts, st.none() | texts), max_size=60)
-
-
-def _weight(value: Hash) -> int:
-    """Bytes of a table's entries, added up anew."""
-    return sum(bytes_cost(len(x)) for x in value.flat()) + value.count() * ENTRY_BYTES
 
 
 @settings(deadline=None)
@@ -40,7 +36,8 @@ def test_it_is_a_dict(changes: list[tuple[bytes, bytes | None]], big: bool) -> N
     assert dict(zip(flat[::2], flat[1::2], strict=True)) == model
     assert value.encoding() == (b"hashtable" if big else b"listpack")
     if big:
-        assert value.weight == _weight(value)
+        assert value.table is not None
+        assert value.table.weight == sum(part.weight() for part in value.table.parts)
 
 
 def test_the_listpack_ends_where_valkeys_does() -> None:
@@ -58,6 +55,8 @@ def test_the_listpack_ends_where_valkeys_does() -> None:
         value.delete(b"%d" % i)
     assert value.encoding() == b"hashtable"
     assert value.weight == 0
+    assert value.table is not None
+    assert value.table.weight == ScanDict(TEXT).weight
     for field, text in ((b"f" * 65, b"x"), (b"f", b"x" * 65)):
         value = Hash()
         value.set(field, text)

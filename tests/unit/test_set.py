@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.types import intset, listpack
-from node.types.scan import ENTRY_BYTES, bytes_cost
 from node.types.set import Set, new_set, set_from_intset, set_from_listpack, set_from_members
 
 integers = st.one_of(st.integers(-40, 40), st.integers(-(2**63), 2**63 - 1), st.sampled_from([2**15, -(2**31) - 1]))
@@ -66,7 +65,7 @@ def test_it_is_a_set(steps: list[tuple[bool, bytes]]) -> None:
         assert value.count() == len(model)
     assert sorted(value.members()) == sorted(model)
     if value.encoding() == b"hashtable":
-        assert value.weight == sum(bytes_cost(len(m)) + ENTRY_BYTES for m in value.members())
+        assert value.table.weight == sum(part.weight() for part in value.table.parts)
     twin = value.copy()
     twin.add(b"only the twin")
     assert not value.has(b"only the twin")

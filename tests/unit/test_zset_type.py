@@ -26,9 +26,10 @@ def _check(z: ZSet, model: dict[bytes, float]) -> None:
         names = z.scores.keys()
         assert {member: z.scores.get(member) for member in names} == model
         assert order.length == len(model)
-        assert [len(block.members) for block in order.blocks] == list(order.counts)
-        assert [block.scores[0] for block in order.blocks] == list(order.firsts)
-        assert z.weight == sum((len(member) + 48) & -16 for member in model)
+        assert [len(block) for block in order.blocks] == list(order.counts)
+        assert [block.first_score() for block in order.blocks] == list(order.firsts)
+        assert order.weight == sum(block.weight() for block in order.blocks)
+        assert z.scores.weight == sum(part.weight() for part in z.scores.parts)
 
 
 def _step(z: ZSet, model: dict[bytes, float], chance: random.Random, names: int) -> None:
@@ -157,3 +158,20 @@ def test_plain_scores_are_read_exactly() -> None:
                 score_argument(text.encode())
             continue
         assert repr(score_argument(text.encode())) == expected
+
+
+def test_heavy_blocks_are_divided_early() -> None:
+    """Blocks of long members stay small, and are no more than they were when members come and go."""
+    z, model = ZSet(), {}
+    for n in range(1000):
+        model[b"%d" % n * 100] = float(n % 10)
+        z.put(b"%d" % n * 100, float(n % 10))
+    _check(z, model)
+    order = z.order
+    assert order is not None
+    assert max(len(block) for block in order.blocks) < 100
+    for n in range(990):
+        z.remove(b"%d" % n * 100)
+        del model[b"%d" % n * 100]
+    _check(z, model)
+    assert len(order.blocks) < 3
