@@ -24,7 +24,7 @@ _EXPIRED: Final = -4
 _CONTAINER: Final = -5
 _PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
 _DRAIN: Final = 16  # buckets of a dropped table that are one piece of the reaper's
-_AT_ONCE: Final = 2048  # keys of a slot that are removed at once
+_AT_ONCE: Final = 2048  # keys of a slot, or of all, that are removed at once
 
 _Call2 = Callable[[object, object], object]
 _Call3 = Callable[[object, object, object], object]
@@ -526,6 +526,8 @@ class CompactStore(Store):
         if slot < 0:
             if self.used_before:
                 self.dropped.append(self.table)
+                if self.table.count(-1) <= _AT_ONCE:  # or emptying it often would pile up tables between two turns
+                    self._free_last()
             self.dead.bury_wheel(self.inside.wheel)
             self._forget_all()
             return
@@ -538,6 +540,15 @@ class CompactStore(Store):
             if isinstance(value, Value):
                 self.containers -= value.used_bytes()
                 self.dead.bury(value)
+
+    def _free_last(self) -> None:
+        """Free the table that was dropped last, big values aside."""
+        table = self.dropped.pop()
+        found: list[object] = []
+        while table.drain(_AT_ONCE, found):
+            pass
+        for value in found:
+            self.dead.bury(value)
 
     def _forget_all(self) -> None:
         self.inside = Inside()

@@ -566,3 +566,13 @@ def test_a_session_that_renews_its_expiry_costs_no_memory(store: Store) -> None:
             break
     assert looked < 3000
     assert store.count() == 0
+
+
+def test_emptying_small_databases_leaves_nothing_behind(store: Store) -> None:
+    """Their tables do not wait for a turn of the loop: emptying one all the time fills nothing."""
+    for _ in range(50):
+        store.set(5, b"text", b"x" * 100)
+        store.put(6, b"bag", Bag(100))
+        store.clear()
+    assert not store.reap(1)
+    assert store.count() == store.used_bytes() == 0
