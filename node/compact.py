@@ -333,14 +333,18 @@ class CompactStore(Store):
         if self.dead.free(pieces):
             return True
         while self.dropped:
-            found: list[object] = []
-            more = self.dropped[-1].drain(pieces * _DRAIN, found)
-            for value in found:
-                self.dead.bury(value)
-            if more:
+            if self._drain(self.dropped[-1], pieces * _DRAIN):
                 return True
             self.dropped.pop()
         return len(self.dead.heaps) > 0
+
+    def _drain(self, table: KeyTable, buckets: i64) -> bool:
+        """Free so many buckets of a table that nobody uses any more, big values aside; True when there is more."""
+        found: list[object] = []
+        more = table.drain(buckets, found)
+        for value in found:
+            self.dead.bury(value)
+        return more
 
     def set_raw(self, slot: i64, key: bytes) -> None:
         self.table.mark(slot, key, True)
@@ -524,10 +528,11 @@ class CompactStore(Store):
 
     def clear(self, slot: i64 = -1) -> None:
         if slot < 0:
-            if self.used_before:
+            if self.used_before and self.table.count(-1) > _AT_ONCE:
                 self.dropped.append(self.table)
-                if self.table.count(-1) <= _AT_ONCE:  # or emptying it often would pile up tables between two turns
-                    self._free_last()
+            elif self.used_before:  # at once, or emptying it often would pile up tables between two turns
+                while self._drain(self.table, _AT_ONCE):
+                    pass
             self.dead.bury_wheel(self.inside.wheel)
             self._forget_all()
             return
@@ -540,15 +545,6 @@ class CompactStore(Store):
             if isinstance(value, Value):
                 self.containers -= value.used_bytes()
                 self.dead.bury(value)
-
-    def _free_last(self) -> None:
-        """Free the table that was dropped last, big values aside."""
-        table = self.dropped.pop()
-        found: list[object] = []
-        while table.drain(_AT_ONCE, found):
-            pass
-        for value in found:
-            self.dead.bury(value)
 
     def _forget_all(self) -> None:
         self.inside = Inside()

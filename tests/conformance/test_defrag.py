@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.test_keytable import Box, Twin, chunks, keytable
+from tests.conformance.test_keytable import Box, Twin, chunks, in_phases, keytable
 
 STATM = Path("/proc/self/statm")
 STEP = 64
@@ -93,14 +93,7 @@ def play(seed: int, operations: int, scarce: bool) -> Moving:
     for slot, key in ((twin.home[key], key) for key in keys):
         if rng.random() < 0.7:
             twin.set(slot, key)
-    removals = 0.1
-    for i in range(operations):
-        if i % 3000 == 0:
-            removals = rng.choice([0.0, 0.1, 0.5, 0.95])
-        if i % 5000 == 0:
-            twin.check()
-        twin.step(removals)
-    twin.check()
+    in_phases(twin, rng, operations, 5000, 0.95)
     return twin
 
 

@@ -233,15 +233,20 @@ def play(seed: int, operations: int, scarce: bool) -> Twin:
     count = rng.choice([50, 500, 5000, 20_000])
     keys = [b"key:%d" % i + (b"x" * rng.randrange(600) if i % 20 == 0 else b"") for i in range(count)]
     twin = Twin(rng, rng.choice([1, 3, 40]), keys, scarce)
+    in_phases(twin, rng, operations, 10_000, 0.9)
+    return twin
+
+
+def in_phases(twin: Twin, rng: random.Random, operations: int, between_checks: int, most: float) -> None:
+    """So many operations, up to `most` of a phase's removals, checked now and then and at the end."""
     removals = 0.1
     for i in range(operations):
         if i % 3000 == 0:
-            removals = rng.choice([0.0, 0.1, 0.5, 0.9])
-        if i % 10_000 == 0:
+            removals = rng.choice([0.0, 0.1, 0.5, most])
+        if i % between_checks == 0:
             twin.check()
         twin.step(removals)
     twin.check()
-    return twin
 
 
 @pytest.mark.parametrize("scarce", [False, True], ids=["enough", "scarce"])
