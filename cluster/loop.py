@@ -66,7 +66,6 @@ class Loop:
     handshakes: i64
     linger: bool
     ended: bool  # the process is about to end: nothing is read any more
-    hold: bool  # replies wait until `after_batch` has run: what they promise is handed on before they are sent
     read_bytes: i64  # net input since start
     sent_bytes: i64  # net output since start
     _epoll: select.epoll
@@ -80,7 +79,6 @@ class Loop:
         self.handshakes = 0
         self.linger = True
         self.ended = False
-        self.hold = False
         self.read_bytes = 0
         self.sent_bytes = 0
         self._epoll = select.epoll()
@@ -281,12 +279,11 @@ class Conn(Source):
         self.respond()
 
     def respond(self) -> None:
-        """Send what `on_data` wrote: now, or at the end of the batch when the loop holds replies back."""
-        if self.loop.hold:
-            if len(self.out) > 0:
-                self.touch()
-        elif not self.queued:
-            self.flush()
+        """Have what `on_data` wrote sent at the end of the batch: what it promises has been handed on by then, and a
+        client of many connections is woken once by many replies instead of by each.
+        """
+        if len(self.out) > 0:
+            self.touch()
 
     def _finish_connect(self) -> None:
         if self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0:

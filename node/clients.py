@@ -38,7 +38,6 @@ class NodeLoop(Loop):
         engine = self.engine
         if engine is not None:
             set_clock(engine)
-            self.hold = engine.journal.active
 
     def after_batch(self) -> None:
         """Hand what was propagated to replicas and file, tell who tracks prefixes of what has changed."""
@@ -104,8 +103,7 @@ class ClientConn(Conn):
         if self.engine.settings.maxmemory_clients != 0 and not self.closed:
             account(self.engine, session)
         if self.full() and not self.closed and not self.closing:
-            if self.loop.hold:
-                self.loop.after_batch()
+            self.loop.after_batch()
             self.flush()
             if self.unsent_bytes == 0:
                 self.again()

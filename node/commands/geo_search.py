@@ -25,22 +25,24 @@ _UNSORTED: Final = 0
 _NEAREST: Final = 1
 _FARTHEST: Final = 2
 
+_FEW: Final = 8  # members for each one that is wanted
+
 
 @final
 @mypyc_attr(acyclic=True)
 class Found:
     """A member in the shape."""
 
-    member: bytes
+    rank: i64
+    member: bytes  # empty until it is looked up by its rank
     score: float
     away: float  # meters from the centre
-    place: Point
 
-    def __init__(self, member: bytes, score: float, away: float, place: Point) -> None:
+    def __init__(self, rank: i64, member: bytes, score: float, away: float) -> None:
+        self.rank = rank
         self.member = member
         self.score = score
         self.away = away
-        self.place = place
 
 
 def _nearness(found: Found) -> float:
@@ -238,8 +240,8 @@ class Request:
             self.order = _NEAREST
 
 
-def _collect(values: ZSet, request: Request) -> list[Found]:
-    """The members in the shape, box by box; with ANY no more than COUNT of them."""
+def _collect(values: ZSet, request: Request, named: bool) -> list[Found]:
+    """The members in the shape, box by box, with or without their names; with ANY no more than COUNT of them."""
     limit: i64 = request.count if request.any else 0
     shape = request.shape
     found: list[Found] = []
@@ -252,21 +254,23 @@ def _collect(values: ZSet, request: Request) -> list[Found]:
             end: i64 = rank + 1000
             if end > stop:
                 end = stop
-            members: list[bytes] = []
+            members: list[bytes] | None = [] if named else None
             scores: list[float] = []
             values.collect(rank, end, members, scores)
-            _keep(shape, members, scores, limit, found)
+            _keep(shape, rank, members, scores, limit, found)
             rank = end
     return found
 
 
-def _keep(shape: Shape, members: list[bytes], scores: list[float], limit: i64, found: list[Found]) -> None:
+def _keep(
+    shape: Shape, rank: i64, members: list[bytes] | None, scores: list[float], limit: i64, found: list[Found]
+) -> None:
     i: i64 = 0
-    while i < len(members):
-        place = geohash.place_of(scores[i])
-        away = shape.distance_to(place)
+    while i < len(scores):
+        score = scores[i]
+        away = shape.distance_to(score)
         if away >= 0.0:
-            found.append(Found(members[i], scores[i], away, place))
+            found.append(Found(rank + i, b"" if members is None else members[i], score, away))
             if limit and len(found) >= limit:
                 return
         i += 1
@@ -276,11 +280,16 @@ def _ranked(request: Request) -> list[Found]:
     values = request.values
     if values is None:
         return []
-    found = _collect(values, request)
+    # Where few of many are wanted, it takes less to look up their names at the end than to make all.
+    named = request.count == 0 or values.count < _FEW * request.count
+    found = _collect(values, request, named)
     if request.order != _UNSORTED:
         found.sort(key=_nearness, reverse=request.order == _FARTHEST)
     if request.count > 0:
         del found[request.count :]
+    if not named:
+        for one in found:
+            one.member = values.members(one.rank, one.rank + 1)[0]
     return found
 
 
@@ -300,7 +309,7 @@ def _answer(s: Session, request: Request, found: list[Found]) -> None:
         if request.with_hash:
             reply.integer(geohash.hash_of_score(one.score))
         if request.with_place:
-            write_place(s, one.place)
+            write_place(s, geohash.place_of(one.score))
 
 
 def _store(e: Engine, s: Session, request: Request, target: bytes, found: list[Found]) -> None:

@@ -292,13 +292,14 @@ cdef class OrderedLeaf:
             lf_remove(&self.l, <uint32_t>start, <uint32_t>stop)
         return <int64_t>(lf_weight(self.l) - before)
 
-    def collect(self, int64_t start, int64_t stop, list members not None, list scores):
+    def collect(self, int64_t start, int64_t stop, list members, list scores):
         cdef uint32_t i
         cdef uint8_t *e
         self.within(start, stop)
         for i in range(<uint32_t>start, <uint32_t>stop):
             e = lf_entry(self.l, i)
-            members.append(text_of(lf_key(self.l, e)))
+            if members is not None:
+                members.append(text_of(lf_key(self.l, e)))
             if scores is not None:
                 scores.append(PyFloat_FromDouble(lf_score(e)))
 

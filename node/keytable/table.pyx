@@ -801,33 +801,38 @@ cdef class KeyTable:
 
     # --- ahead of use
     def prefetch(self, list keys not None):
-        """Have the buckets and entries of these keys on their way into the cache."""
+        """Have the slots, buckets and entries of these keys on their way into the cache: all slots first, then all
+        buckets, so that the memory is waited for once and not by each.
+        """
+        cdef kt_slot *slots[64]
         cdef kt_bucket *places[64]
-        cdef uint8_t tags[64]
+        cdef uint64_t hashes[64]
         cdef object key
-        cdef uint64_t hash
-        cdef uint32_t slot
         cdef kt_slot *s
         cdef kt_bucket *b
+        cdef uint8_t tag
         cdef int n = 0, i, k
         if not self.t.slots:
             return
         for key in keys:
             if n == 64 or not PyBytes_CheckExact(key):
                 break
-            slot = kt_slot_of(PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key))
-            s = self.t.slots + slot
-            if not s.n:
-                continue
-            hash = <uint64_t>PyObject_Hash(key)
-            places[n] = kt_bucket_at(s, kt_index(hash, s.n))
-            tags[n] = kt_tag(hash)
-            kt_prefetch(places[n])
+            slots[n] = self.t.slots + kt_slot_of(PyBytes_AS_STRING(key), <size_t>PyBytes_GET_SIZE(key))
+            kt_prefetch(slots[n])
+            hashes[n] = <uint64_t>PyObject_Hash(key)
             n += 1
         for i in range(n):
+            s = slots[i]
+            places[i] = kt_bucket_at(s, kt_index(hashes[i], s.n)) if s.n else NULL
+            if places[i]:
+                kt_prefetch(places[i])
+        for i in range(n):
             b = places[i]
+            if not b:
+                continue
+            tag = kt_tag(hashes[i])
             for k in range(b.n):
-                if b.tag[k] == tags[i]:
+                if b.tag[k] == tag:
                     kt_prefetch(b.entry[k])
                     break
 

@@ -133,7 +133,7 @@ static bool kt_stretch(PyObject **text, Py_ssize_t size) {
 }
 
 /* --- hash slots: CRC16 (XMODEM) of the key, or of its first non-empty {hash tag} */
-static uint16_t kt_crc[256];
+static uint16_t kt_crc[256], kt_crc_far[256]; /* of a byte, and of one that another follows */
 
 static void kt_make_crc(void) {
     for (unsigned byte = 0; byte < 256; byte++) {
@@ -141,6 +141,8 @@ static void kt_make_crc(void) {
         for (int bit = 0; bit < 8; bit++) crc = (crc & 0x8000 ? crc << 1 ^ 0x1021 : crc << 1) & 0xffff;
         kt_crc[byte] = (uint16_t)crc;
     }
+    for (unsigned byte = 0; byte < 256; byte++)
+        kt_crc_far[byte] = (uint16_t)(kt_crc[byte] << 8 ^ kt_crc[kt_crc[byte] >> 8]);
 }
 
 static uint32_t kt_slot_of(const char *key, size_t len) {
@@ -153,7 +155,12 @@ static uint32_t kt_slot_of(const char *key, size_t len) {
         }
     }
     unsigned crc = 0;
-    for (size_t i = 0; i < len; i++) crc = (crc << 8 ^ kt_crc[(crc >> 8 ^ (uint8_t)key[i]) & 255]) & 0xffff;
+    size_t i = 0;
+    for (; i + 1 < len; i += 2) { /* two loads that don't wait for each other */
+        unsigned pair = crc ^ ((unsigned)(uint8_t)key[i] << 8 | (uint8_t)key[i + 1]);
+        crc = kt_crc_far[pair >> 8] ^ kt_crc[pair & 255];
+    }
+    if (i < len) crc = (crc << 8 ^ kt_crc[(crc >> 8 ^ (uint8_t)key[i]) & 255]) & 0xffff;
     return crc & 16383;
 }
 #endif

@@ -179,7 +179,6 @@ class AofService(AppendFile):
         self.on = True
         self.engine.journal.judge()
         self.engine.journal.reselect()
-        self.engine.loop.hold = True
 
     def _policy(self) -> str:
         return self.engine.settings.options.string("appendfsync")

@@ -142,8 +142,6 @@ def _lat_distance(lat1: float, lat2: float) -> float:
 
 def distance(lon1: float, lat1: float, lon2: float, lat2: float, limit: float = _INF) -> float:
     """Meters between two places; infinite when it is cheap to see that they are farther apart than `limit`."""
-    if _lat_distance(lat1, lat2) > limit * _MARGIN:
-        return _INF
     v = sin((lon2 * _RADIAN - lon1 * _RADIAN) / 2.0)
     if v == 0.0:
         return _lat_distance(lat1, lat2)
@@ -208,33 +206,38 @@ class Shape:
         self.lon = atan2(y, x) / _RADIAN
         self.lat = atan2(z, sqrt(x * x + y * y)) / _RADIAN
 
-    def distance_to(self, place: Point) -> float:
-        """Meters from the centre to a place in the shape, -1 for one outside."""
+    def distance_to(self, score: float) -> float:
+        """Meters from the centre to the place of a score in the shape, -1 for one outside."""
+        bits = hash_of_score(score)
+        lat = _middle(_gather(bits), LAT_MAX)
         if self.kind == CIRCLE:
             limit = self.radius * self.unit
-            away = distance(self.lon, self.lat, place.lon, place.lat, limit)
+            if _lat_distance(self.lat, lat) > limit * _MARGIN:
+                return -1.0
+            away = distance(self.lon, self.lat, _middle(_gather(bits >> 1), LON_MAX), lat, limit)
             return -1.0 if away > limit else away
+        lon = _middle(_gather(bits >> 1), LON_MAX)
         if self.kind == BOX:
-            if _lat_distance(place.lat, self.lat) > self.height * self.unit / 2.0:
+            if _lat_distance(lat, self.lat) > self.height * self.unit / 2.0:
                 return -1.0
-            if distance(place.lon, place.lat, self.lon, place.lat) > self.width * self.unit / 2.0:
+            if distance(lon, lat, self.lon, lat) > self.width * self.unit / 2.0:
                 return -1.0
-        elif not self._encloses(place):
+        elif not self._encloses(lon, lat):
             return -1.0
-        return distance(self.lon, self.lat, place.lon, place.lat)
+        return distance(self.lon, self.lat, lon, lat)
 
-    def _encloses(self, place: Point) -> bool:
+    def _encloses(self, lon: float, lat: float) -> bool:
         """Whether a ray from the place crosses the polygon's sides an odd number of times."""
         inside = False
         number: i64 = len(self.lons)
         j: i64 = number - 1
         i: i64 = 0
         while i < number:
-            lat = self.lats[i]
+            here = self.lats[i]
             other = self.lats[j]
-            if (lat > place.lat) != (other > place.lat) and place.lon < (self.lons[j] - self.lons[i]) * (
-                place.lat - lat
-            ) / (other - lat) + self.lons[i]:
+            if (here > lat) != (other > lat) and lon < (self.lons[j] - self.lons[i]) * (lat - here) / (
+                other - here
+            ) + self.lons[i]:
                 inside = not inside
             j = i
             i += 1

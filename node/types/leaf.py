@@ -92,8 +92,8 @@ class OrderedLeaf(Protocol):
     def cut(self, start: int, stop: int, /) -> int:
         """Take out those at places start to stop: by how many bytes the leaf became heavier. Raises IndexError."""
 
-    def collect(self, start: int, stop: int, members: list[bytes], scores: list[float] | None, /) -> None:
-        """Append those at places start to stop to the lists. Raises IndexError."""
+    def collect(self, start: int, stop: int, members: list[bytes] | None, scores: list[float] | None, /) -> None:
+        """Append those at places start to stop to the lists that are given. Raises IndexError."""
 
     def part(self, start: int, stop: int, /) -> Self:
         """A new leaf with those at places start to stop. Raises IndexError."""

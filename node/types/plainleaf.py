@@ -281,10 +281,11 @@ class PlainOrderedLeaf:
         self.held -= cost
         return -cost
 
-    def collect(self, start: int, stop: int, members: list[bytes], scores: list[float] | None, /) -> None:
+    def collect(self, start: int, stop: int, members: list[bytes] | None, scores: list[float] | None, /) -> None:
         """As in OrderedLeaf."""
         self._within(start, stop)
-        members.extend(self.members[start:stop])
+        if members is not None:
+            members.extend(self.members[start:stop])
         if scores is not None:
             values = self.scores
             i: i64 = start

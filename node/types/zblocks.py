@@ -292,8 +292,8 @@ class SortedBlocks:
         # The shortest member above `bound` is `bound` with a zero byte.
         return self.rank(self.firsts[0], bound + b"\0" if inclusive else bound)
 
-    def collect(self, start: i64, stop: i64, members: list[bytes], scores: list[float] | None) -> None:
-        """Append the elements of ranks start to stop (exclusive, both within bounds) to the given lists."""
+    def collect(self, start: i64, stop: i64, members: list[bytes] | None, scores: list[float] | None) -> None:
+        """Append the elements of ranks start to stop (exclusive, both within bounds) to the lists that are given."""
         at: i64 = 0
         while start < stop and start >= self.counts[at]:
             start -= self.counts[at]

@@ -98,13 +98,14 @@ def lex_below(lp: bytes, bound: bytes, inclusive: bool) -> i64:
     return rank
 
 
-def collect(lp: bytes, start: i64, stop: i64, members: list[bytes], scores: list[float] | None) -> None:
-    """Append the elements of ranks start to stop (exclusive, both within bounds) to the given lists."""
+def collect(lp: bytes, start: i64, stop: i64, members: list[bytes] | None, scores: list[float] | None) -> None:
+    """Append the elements of ranks start to stop (exclusive, both within bounds) to the lists that are given."""
     if start >= stop:
         return
     pos = listpack.seek(lp, start * 2)
     while start < stop:
-        members.append(listpack.at(lp, pos))
+        if members is not None:
+            members.append(listpack.at(lp, pos))
         pos = listpack.skip(lp, pos)
         if scores is not None:
             scores.append(_score_here(lp, pos))

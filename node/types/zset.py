@@ -242,8 +242,8 @@ class ZSet(Value):
             order.collect(start, stop, found, None)
         return found
 
-    def collect(self, start: i64, stop: i64, members: list[bytes], scores: list[float]) -> None:
-        """Append members and scores of ranks start to stop, both within bounds."""
+    def collect(self, start: i64, stop: i64, members: list[bytes] | None, scores: list[float]) -> None:
+        """Append scores and, where they are asked for, members of ranks start to stop, both within bounds."""
         order = self.order
         if order is None:
             zpacked.collect(self.packed, start, stop, members, scores)
