@@ -380,11 +380,12 @@ def test_it_is_rewritten_when_it_has_grown(serving: Callable[..., Server], tmp_p
     folder = tmp_path / "data"
     server = serving("node", folder, "--auto-aof-rewrite-min-size", "10000")
     client = server.client()
+    pipe = client.pipeline()
     for _ in range(200):
-        client.set("same", "x" * 100)
-    eventually(lambda: bool(aof(client, "rewrites")), server)
-    # What came while the first one was under way may have been enough for another.
+        pipe.set("same", "x" * 100)
+    pipe.execute()  # a transaction, so that the file is rewritten behind all of it
     eventually(lambda: int(str(aof(client, "current_size"))) < 10_000, server)
+    assert int(str(aof(client, "rewrites"))) == 1
     client.config_set("auto-aof-rewrite-percentage", 0)
 
 
