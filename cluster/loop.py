@@ -23,6 +23,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from librt.strings import BytesWriter
@@ -36,6 +37,7 @@ UNSENT_STOP: Final = 1024 * 1024
 HANDSHAKES_A_BATCH: Final = 4
 EVENTS_A_BATCH: Final = 64
 ACCEPTS_A_BATCH: Final = 64
+PIECES_A_SEND: Final = 64
 LINGER: Final = 0.001
 
 _IN: Final = int(select.EPOLLIN)
@@ -200,6 +202,7 @@ class Conn(Source):
     tls: bool
     _recv: Callable[[int], bytes]
     _send: Callable[[bytes | memoryview], int]
+    _send_pieces: Callable[[list[memoryview]], int]
 
     def __init__(self, loop: Loop, sock: socket.socket, handshaking: bool = False, connecting: bool = False) -> None:
         super().__init__(sock.fileno())
@@ -221,6 +224,7 @@ class Conn(Source):
         self.in_todo = False
         self._recv = sock.recv
         self._send = sock.send
+        self._send_pieces = sock.sendmsg
         loop.add(self, connecting)
 
     # --- to be overridden
@@ -360,6 +364,22 @@ class Conn(Source):
     def new_out(self) -> None:
         """Hook: `out` was replaced by a fresh writer because it had grown large."""
 
+    def refer(self, data: bytes) -> i64:
+        """Have large bytes sent behind what was written so far, by reference: copying them would take longer than
+        sending them. What follows them has to be written to `out`. Returns the bytes that are not in `out` any more,
+        or never were.
+        """
+        size: i64 = len(self.out)
+        head = self.out.getvalue()
+        self.out.truncate(0)
+        if not self.closed:
+            if size > 0:
+                self.unsent.append(memoryview(head))
+            self.unsent.append(memoryview(data))
+            self.unsent_bytes += size + len(data)
+            self.touch()
+        return size + len(data)
+
     def send(self, data: bytes) -> None:
         """Send bytes after all that was sent before; they are kept by reference, not copied, until the socket takes
         them.
@@ -384,6 +404,10 @@ class Conn(Source):
                 return
         self.unsent.append(memoryview(data)[sent:])
         self.unsent_bytes += size - sent
+        if len(self.unsent) > 1 and not self.writing and not self.handshaking:  # nobody has tried the others yet
+            self._drain()
+            if self.unsent_bytes == 0:
+                return
         if self.over_limit():
             self.close()
             return
@@ -393,9 +417,15 @@ class Conn(Source):
         """Send from the queue while the socket takes it."""
         unsent = self.unsent
         while len(unsent) > 0:
-            piece = unsent[0]
+            wanted: i64 = 0
             try:
-                sent: i64 = self._send(piece)
+                if self.tls or len(unsent) == 1:
+                    wanted = len(unsent[0])
+                    sent: i64 = self._send(unsent[0])
+                else:
+                    pieces = list(islice(unsent, PIECES_A_SEND))
+                    wanted = sum([len(piece) for piece in pieces])
+                    sent = self._send_pieces(pieces)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError, InterruptedError):
                 break
             except OSError:
@@ -404,16 +434,23 @@ class Conn(Source):
             self.loop.sent_bytes += sent
             self.sent_bytes += sent
             self.unsent_bytes -= sent
-            if sent < len(piece):
-                unsent[0] = piece[sent:]
+            self._skip(sent)
+            if sent < wanted:
                 break
-            unsent.popleft()
         if self.unsent_bytes == 0:
             if self.closing:
                 self.close()
                 return
             self.on_drained()
         self._adjust()
+
+    def _skip(self, sent: i64) -> None:
+        """Take what was sent out of the queue."""
+        unsent = self.unsent
+        while len(unsent) > 0 and sent >= len(unsent[0]):
+            sent -= len(unsent.popleft())
+        if sent > 0:
+            unsent[0] = unsent[0][sent:]
 
     def set_reading(self, wanted: bool) -> None:
         """Read the socket or leave its bytes in the kernel (blocked clients, paused clients)."""

@@ -265,9 +265,10 @@ class Dispatcher(Executor):
         """As `invoke`, adding what it cost to the sums of its slot."""
         slot = self.engine.slot
         began = wall_time()
+        referred = s.referred
         self.invoke(s, entry, args, buf, start, end)
         size: i64 = end - start if start >= 0 else inferred_size(args)
-        self.engine.slot_stats.add(slot, wall_time() - began, size, len(s.reply.out) - mark)
+        self.engine.slot_stats.add(slot, wall_time() - began, size, len(s.reply.out) - mark + s.referred - referred)
 
     def _show(self, s: Session, entry: Entry, args: list[bytes]) -> None:
         """Show a command to the monitors, but for those of administrators."""
@@ -367,6 +368,7 @@ class Dispatcher(Executor):
         s.commands += 1
         s.last_command = entry.name
         mark: i64 = len(s.reply.out)
+        referred = s.referred
         try:
             entry.handler(e, s, args)
         except CommandError as error:
@@ -384,8 +386,9 @@ class Dispatcher(Executor):
         e.stats.commands += 1
         if took >= e.timed_after:
             count_time(entry, took)
-        if took >= e.slow_after or end - start >= e.large_request or len(s.reply.out) - mark >= e.large_reply:
-            log_command(e, s, entry, args, took, start, end, len(s.reply.out) - mark)
+        reply: i64 = len(s.reply.out) - mark + s.referred - referred
+        if took >= e.slow_after or end - start >= e.large_request or reply >= e.large_reply:
+            log_command(e, s, entry, args, took, start, end, reply)
         if len(s.store.expired) > 0:
             e.propagate_expired()
         if (e.dirty != dirty or e.replaced) and e.journal.active:

@@ -23,6 +23,8 @@ DONE: Final = 1
 WRONG_TYPE: Final = -1
 NOT_AN_INTEGER: Final = -2
 OVERFLOW: Final = -3
+LARGE: Final = 4
+BY_REFERENCE: Final = 64 * 1024  # bytes from which copying a string takes longer than sending it by itself
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -138,7 +140,9 @@ class Store:
 
     # --- strings, the fast path: a code is returned, the reply is written in place
     def get_into(self, w: BytesWriter, slot: i64, key: bytes) -> i64:
-        """Write the value as a RESP bulk string and return DONE, or return MISSING or WRONG_TYPE and write nothing."""
+        """Write the value as a RESP bulk string and return DONE, or return MISSING or WRONG_TYPE and write nothing;
+        also LARGE, of a string of BY_REFERENCE bytes or more, which `peek` gives.
+        """
         raise NotImplementedError
 
     def set(self, slot: i64, key: bytes, value: bytes) -> None:

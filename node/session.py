@@ -13,7 +13,7 @@ from cluster.loop import Conn
 from cluster.resp.replies import ReplyWriter
 from cluster.resp.requests import RequestDecoder
 from node.acl import User
-from node.keyspace import Store
+from node.keyspace import BY_REFERENCE, Store
 from node.table import Entry
 
 REPLY_ON: Final = 0
@@ -141,6 +141,7 @@ class Session:
     primary_link: bool
     replica: object | None  # replication's record while this client is a replica of ours
     write_offset: i64  # stream offset after this session's last write, for WAIT
+    referred: i64  # bytes of replies that left the writer before they were sent (`bulk`)
     postponed: list[bytes] | None  # the command that CLIENT PAUSE holds back
     soft_since_ms: i64  # since when its output is over the soft limit, 0 when it is not
 
@@ -203,8 +204,19 @@ class Session:
         self.primary_link = False
         self.replica = None
         self.write_offset = 0
+        self.referred = 0
         self.postponed = None
         self.soft_since_ms = 0
+
+    def bulk(self, value: bytes) -> None:
+        """Answer a bulk string that may be large: by reference where the reply goes straight to a connection."""
+        conn = self.conn
+        if conn is None or self.slow or self.executing or len(value) < BY_REFERENCE:
+            self.reply.bulk(value)
+            return
+        self.reply.raw(b"$%d\r\n" % len(value))
+        self.referred += conn.refer(value)
+        self.reply.raw(b"\r\n")
 
     def subscriptions(self) -> i64:
         """How many channels, patterns and shard channels the session is subscribed to."""

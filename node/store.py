@@ -13,10 +13,22 @@ from librt.random import Random
 from librt.strings import BytesWriter
 from mypy_extensions import i64
 
+from cluster.resp.replies import write_bulk
 from node.eviction import LFU_START, LRU, NO_CLOCK, lfu_decayed, lfu_hit
 from node.expire import Inside, Renewal, Wheel
 from node.frozen import FrozenDicts, FrozenSlot
-from node.keyspace import DONE, MISSING, NOT_AN_INTEGER, OVERFLOW, WRONG_TYPE, Expired, Store, Value
+from node.keyspace import (
+    BY_REFERENCE,
+    DONE,
+    LARGE,
+    MISSING,
+    NOT_AN_INTEGER,
+    OVERFLOW,
+    WRONG_TYPE,
+    Expired,
+    Store,
+    Value,
+)  # fmt: skip
 from node.numbers import add_overflows, decimal, is_int, short_number, to_int
 from node.reaper import Reaper
 from node.slotmap import SlotMap
@@ -27,7 +39,6 @@ _EXPIRY_BYTES: Final = 38 + 32 + 56  # side table entry, its int, the wheel's en
 _CLOCK_BYTES: Final = 38
 
 _NO_CLOCKS: Final[list[object]] = [0] * 16384
-_BULKS: Final[list[bytes]] = [b"$%d\r\n" % n for n in range(1024)]
 
 
 def bytes_cost(length: i64) -> i64:
@@ -117,13 +128,9 @@ class PlainStore(Store):
             self.slot_clocks[slot] = self.clock_box
         if not isinstance(value, bytes):
             return WRONG_TYPE
-        size: i64 = len(value)
-        if size < 1024:
-            w.write(_BULKS[size])
-        else:
-            w.write(b"$%d\r\n" % size)
-        w.write(value)
-        w.write(b"\r\n")
+        if len(value) >= BY_REFERENCE:
+            return LARGE
+        write_bulk(w, value)
         return DONE
 
     def set(self, slot: i64, key: bytes, value: bytes) -> None:

@@ -11,6 +11,17 @@ _ARRAYS: Final[list[bytes]] = [b"*%d\r\n" % n for n in range(1024)]
 _LINE_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
+def write_bulk(out: BytesWriter, value: bytes) -> None:
+    """Write a bulk string."""
+    size: i64 = len(value)
+    if size < 1024:
+        out.write(_BULKS[size])
+    else:
+        out.write(b"$%d\r\n" % size)
+    out.write(value)
+    out.write(b"\r\n")
+
+
 @final
 @mypyc_attr(acyclic=True)
 class ReplyWriter:
@@ -43,14 +54,7 @@ class ReplyWriter:
 
     def bulk(self, value: bytes) -> None:
         """A bulk string."""
-        out = self.out
-        size: i64 = len(value)
-        if size < 1024:
-            out.write(_BULKS[size])
-        else:
-            out.write(b"$%d\r\n" % size)
-        out.write(value)
-        out.write(b"\r\n")
+        write_bulk(self.out, value)
 
     def bulk_or_null(self, value: bytes | None) -> None:
         """A bulk string, or null for None."""

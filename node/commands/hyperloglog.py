@@ -34,7 +34,8 @@ def pfadd(e: Engine, s: Session, args: list[bytes]) -> None:
     changes: i64 = 1 if old is None else 0
     if old is not None:
         _checked(old)
-        s.store.set_raw(e.slot, key)  # Valkey makes it a raw string before it looks at the registers
+        if hll.is_sparse(old):  # a dense one is too long to be anything else
+            s.store.set_raw(e.slot, key)  # Valkey makes it a raw string before it looks at the registers
     values = hll.Registers(hll.NEW if old is None else old, _sparse_limit(e))
     try:
         i: i64 = 2

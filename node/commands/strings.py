@@ -9,7 +9,7 @@ from node.commands import strings_set
 from node.commands.reading import announce_new, integer, peek_string, read_string
 from node.engine import NOTIFY_KEY_MISS, NOTIFY_NEW, NOTIFY_STRING, Engine, Handler
 from node.errors import NOT_A_FLOAT, NOT_AN_INTEGER, OVERFLOW, STRING_TOO_LONG, CommandError, WrongTypeError
-from node.keyspace import DONE, MISSING
+from node.keyspace import DONE, LARGE, MISSING
 from node.keyspace import NOT_AN_INTEGER as CODE_NOT_AN_INTEGER
 from node.keyspace import WRONG_TYPE as CODE_WRONG_TYPE
 from node.numbers import I64_MIN, NotANumber, add_long_doubles, format_long_double, parse_long_double
@@ -25,11 +25,20 @@ def get(e: Engine, s: Session, args: list[bytes]) -> None:
     code = s.store.get_into(s.reply.out, e.slot, args[1])
     if code == DONE:
         return
+    if code == LARGE:
+        _answer_large(s, e.slot, args[1])
+        return
     if code != MISSING:
         raise WrongTypeError()
     s.reply.null()
     if e.notify_mask & NOTIFY_KEY_MISS:
         e.notify(NOTIFY_KEY_MISS, b"keymiss", args[1], s.dbid)
+
+
+def _answer_large(s: Session, slot: i64, key: bytes) -> None:
+    value = s.store.peek(slot, key)
+    assert isinstance(value, bytes)
+    s.bulk(value)
 
 
 def mget(e: Engine, s: Session, args: list[bytes]) -> None:
@@ -40,8 +49,11 @@ def mget(e: Engine, s: Session, args: list[bytes]) -> None:
     i: i64 = 1
     while i < len(args):
         key = args[i]
-        code = store.get_into(reply.out, key_slot(key), key)
-        if code != DONE:
+        slot = key_slot(key)
+        code = store.get_into(reply.out, slot, key)
+        if code == LARGE:
+            _answer_large(s, slot, key)
+        elif code != DONE:
             reply.null()
             if code == MISSING and e.notify_mask & NOTIFY_KEY_MISS:
                 e.notify(NOTIFY_KEY_MISS, b"keymiss", key, s.dbid)

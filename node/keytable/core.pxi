@@ -119,6 +119,7 @@ cdef enum:
     DONE = 1
     CREATED = 2
     SAME = 3  # the very container is there already
+    LARGE = 4
     WRONG_TYPE = -1
     NOT_AN_INTEGER = -2
     OVERFLOW = -3
@@ -130,3 +131,4 @@ cdef enum:
     LFU_START = 5
     PART = 32  # buckets of a view that are given out together
     LONGEST = 0x7fffff00  # of a key
+    BY_REFERENCE = 65536  # as in node.keyspace

@@ -218,7 +218,7 @@ cdef class KeyTable:
 
     # --- strings
     def get_into(self, object w, uint32_t slot, object key):
-        """Write the string as a bulk reply: DONE, MISSING, WRONG_TYPE or EXPIRED."""
+        """Write the string as a bulk reply: DONE, MISSING, WRONG_TYPE or EXPIRED; or LARGE, and nothing written."""
         cdef kt_place p
         cdef uint64_t hash
         cdef kt_shape s
@@ -235,6 +235,8 @@ cdef class KeyTable:
             value = <object>kt_object(p.e, s)
             if not PyBytes_CheckExact(value):
                 return WRONG_TYPE
+            if PyBytes_GET_SIZE(value) >= BY_REFERENCE:
+                return LARGE
             kt_write_bulk(w, PyBytes_AS_STRING(value), <size_t>PyBytes_GET_SIZE(value))
             return DONE
         kt_write_bulk(w, <const char *>p.e + s.at + s.klen, s.vlen)

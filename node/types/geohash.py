@@ -17,7 +17,8 @@ EARTH_RADIUS: Final = 6372797.560856  # meters
 _MERCATOR_MAX: Final = 20037726.37  # meters, half of the equator in Web Mercator
 _RADIAN: Final = pi / 180.0
 STEPS: Final = 26
-_CELLS: Final = 67108864.0  # 2**STEPS
+_CELL: Final = 1.0 / 67108864.0  # 2**-STEPS: exact, and so is a product with it
+_DEGREE: Final = EARTH_RADIUS * _RADIAN  # meters along a meridian
 _INF: Final = float("inf")
 _MARGIN: Final = 1.000001  # far more than rounding can make of a distance
 _EVEN: Final = i64(0x5555555555555555)  # the even bits; compiled, a literal from 2**62 on would be slow
@@ -112,8 +113,8 @@ class Point:
 
 def _middle(cell: i64, limit: float) -> float:
     """The middle of a cell of the finest division of -limit to limit."""
-    low = -limit + (float(cell) / _CELLS) * (limit + limit)
-    high = -limit + ((float(cell) + 1.0) / _CELLS) * (limit + limit)
+    low = -limit + (float(cell) * _CELL) * (limit + limit)
+    high = -limit + ((float(cell) + 1.0) * _CELL) * (limit + limit)
     return _clamped((low + high) / 2.0, limit)
 
 
@@ -212,7 +213,7 @@ class Shape:
         lat = _middle(_gather(bits), LAT_MAX)
         if self.kind == CIRCLE:
             limit = self.radius * self.unit
-            if _lat_distance(self.lat, lat) > limit * _MARGIN:
+            if fabs(lat - self.lat) * _DEGREE > limit * _MARGIN:
                 return -1.0
             away = distance(self.lon, self.lat, _middle(_gather(bits >> 1), LON_MAX), lat, limit)
             return -1.0 if away > limit else away
