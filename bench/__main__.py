@@ -15,10 +15,11 @@ from bench.load import compare, loads
 from bench.memory import ADD, LENGTHS, fill, fill_collections, info_field
 from bench.persistence import persistence_table
 from bench.servers import Server, start_node, start_nutcracker, start_proxy, start_valkey
+from bench.stalls import stalls_table
 
 TESTS = ("get", "set", "incr", "lpush", "hset", "zadd")
 PROXY_TESTS = ("get", "set")
-PARTS = ("node", "proxy", "families", "memory", "eviction", "persistence")
+PARTS = ("node", "proxy", "families", "memory", "eviction", "persistence", "stalls")
 
 
 def head(title: str, theirs: str, ours: str, first: str, second: str) -> None:
@@ -145,7 +146,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of requests (default 1)")
     parser.add_argument("--keys", type=int, default=300_000, help="keys of the memory table")
     parser.add_argument("--only", choices=PARTS, help="one part alone")
-    parser.add_argument("--kept-keys", type=int, default=1_000_000, help="keys of the persistence table")
+    parser.add_argument("--kept-keys", type=int, default=1_000_000, help="keys of the persistence and stalls tables")
     parser.add_argument("--json", type=Path, default=Path("bench-results.json"), help="where the figures go")
     options = parser.parse_args()
     about = {
@@ -169,6 +170,8 @@ def main() -> None:
             results["eviction"] = eviction_table(folder, 200_000, int(400_000 * options.scale) // 1000 * 1000)
         if options.only in (None, "persistence"):
             results["persistence"] = persistence_table(folder, options.rounds, options.scale, options.kept_keys)
+        if options.only in (None, "stalls"):
+            results["stalls"] = stalls_table(folder, options.kept_keys)
     options.json.write_text(json.dumps(results, indent=1))
     print(f"\nfigures kept in {options.json}")
 

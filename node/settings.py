@@ -451,6 +451,7 @@ class Settings:
     lfu_log_factor: i64
     lfu_decay_time: i64  # minutes
     active_expire_effort: i64
+    hll_sparse_max_bytes: i64
     # encodings
     hash_max_listpack_entries: i64
     hash_max_listpack_value: i64
@@ -539,6 +540,7 @@ class Settings:
         self.lfu_log_factor = o.number("lfu-log-factor")
         self.lfu_decay_time = o.number("lfu-decay-time")
         self.active_expire_effort = o.number("active-expire-effort")
+        self.hll_sparse_max_bytes = o.number("hll-sparse-max-bytes")
 
     def _take_encodings(self, o: Options) -> None:
         self.hash_max_listpack_entries = o.number("hash-max-listpack-entries")

@@ -23,10 +23,6 @@ def _checked(value: bytes) -> bytes:
     return value
 
 
-def _sparse_limit(e: Engine) -> i64:
-    return e.settings.options.number("hll-sparse-max-bytes")
-
-
 def pfadd(e: Engine, s: Session, args: list[bytes]) -> None:
     """PFADD key [element ...]: 1 when the estimate may have changed."""
     key = args[1]
@@ -36,7 +32,7 @@ def pfadd(e: Engine, s: Session, args: list[bytes]) -> None:
         _checked(old)
         if hll.is_sparse(old):  # a dense one is too long to be anything else
             s.store.set_raw(e.slot, key)  # Valkey makes it a raw string before it looks at the registers
-    values = hll.Registers(hll.NEW if old is None else old, _sparse_limit(e))
+    values = hll.Registers(hll.NEW if old is None else old, e.settings.hll_sparse_max_bytes)
     try:
         i: i64 = 2
         while i < len(args):
@@ -108,7 +104,7 @@ def _merge(e: Engine, s: Session, args: list[bytes]) -> None:
     if dense:
         merged = hll.to_dense(start)[:16] + hll.pack(union)
     else:
-        merged = _put_all(start, union, _sparse_limit(e))
+        merged = _put_all(start, union, e.settings.hll_sparse_max_bytes)
     set_string(e, s, key, hll.outdated(merged), b"pfadd", True)
 
 

@@ -100,6 +100,9 @@ def flush_slot(e: Engine, s: Session, args: list[bytes]) -> None:
     if len(args) == 4 and args[3].lower() not in (b"async", b"sync"):
         raise CommandError(SYNTAX)
     store = e.stores[0]
+    if not (e.snapshots.active or e.keys_observed or e.journal.active):  # nobody has to hear of each key
+        e.dirty += store.count(slot)
+        store.clear(slot)
     for key in store.keys_in(slot, store.count(slot)):
         if e.snapshots.active:
             e.snapshots.before_write(slot, key)
