@@ -31,8 +31,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 TURN: Final = 0.005  # seconds after which trio's other tasks get the thread back
 CRON: Final = 0.1
-REAP_SLICE: Final = 64  # pieces of deleted values freed between two looks at the clock
-REAP_SHARE: Final = 0.004  # seconds a cron round may spend on freeing
+REAP_PIECES: Final = 16  # of deleted values, freed between two looks at the clock
+REAP_SLICE: Final = 0.0005  # seconds that freeing may take at once
+REAP_PAUSE: Final = 0.0045  # seconds that others have the thread between two slices
 
 
 async def serve(e: Engine, replicator: Replicator) -> str:
@@ -58,6 +59,7 @@ async def serve(e: Engine, replicator: Replicator) -> str:
         nursery.start_soon(_cron, e, nursery.cancel_scope)
         if not e.shutdown_asked:
             nursery.start_soon(_keep_up, e)
+            nursery.start_soon(_free_deleted, e)
             nursery.start_soon(_defragment, e)
             nursery.start_soon(_end_waits, e)
             nursery.start_soon(files.run)
@@ -121,7 +123,6 @@ async def _cron(e: Engine, scope: trio.CancelScope) -> None:
         await trio.sleep(CRON)
         with outside_turn(e):
             e.stats.sample(e.now_ms, e.loop.read_bytes, e.loop.sent_bytes)
-            _reap(e)
             _end_pause(e)
             if rounds % 10 == 0:
                 _look_at_clients(e)
@@ -157,16 +158,23 @@ async def _defragment(e: Engine) -> None:
         pause = work.run()
 
 
-def _reap(e: Engine) -> None:
-    """Free what was deleted, within a share of the round."""
-    until = trio.current_time() + REAP_SHARE
+async def _free_deleted(e: Engine) -> None:
+    """Free what was deleted, in slices as long as there is something."""
+    while True:
+        await trio.sleep(REAP_PAUSE if _reap(e) else CRON)
+
+
+def _reap(e: Engine) -> bool:
+    """One slice; whether there is more."""
+    until = trio.current_time() + REAP_SLICE
     for store in e.stores:
-        while store.reap(REAP_SLICE):
+        while store.reap(REAP_PIECES):
             if trio.current_time() > until:
-                return
-    while e.snapshots.reap(REAP_SLICE):
+                return True
+    while e.snapshots.reap(REAP_PIECES):
         if trio.current_time() > until:
-            return
+            return True
+    return False
 
 
 def _end_pause(e: Engine) -> None:
