@@ -161,7 +161,8 @@ async def _defragment(e: Engine) -> None:
 async def _free_deleted(e: Engine) -> None:
     """Free what was deleted, in slices as long as there is something."""
     while True:
-        await trio.sleep(REAP_PAUSE if _reap(e) else CRON)
+        more = _reap(e)
+        await trio.sleep(REAP_PAUSE if more else CRON)
 
 
 def _reap(e: Engine) -> bool:
