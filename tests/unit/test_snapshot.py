@@ -23,6 +23,11 @@ from node.types.hash import Hash
 from node.types.set import Set
 from node.types.zset import ZSet
 
+try:
+    from node.keytable import table as keytable
+except ImportError:  # not built
+    keytable = None  # type: ignore[assignment]
+
 NOW_MS = 1_790_000_000_000
 Content = dict[tuple[int, bytes], tuple[object, int]]
 
@@ -124,6 +129,33 @@ def test_what_writes_push_out_comes_in_pieces(tmp_path: Path) -> None:
     assert len(pieces) > 4
     assert max(map(len, pieces)) < 600_000
     assert decoded(b"".join(pieces), tmp_path) == expected
+
+
+@pytest.mark.skipif(keytable is None, reason="the key table is not built")
+@pytest.mark.parametrize("tag", [b"", b"{tag}"], ids=["spread", "one-slot"])
+def test_without_memory_a_step_is_repeated(tag: bytes, tmp_path: Path) -> None:
+    """A step that could not write its strings has written none: after it every key is written and counted once."""
+    e = new_engine()
+    client = Client(e)
+    assert client(b"CONFIG", b"SET", b"rdbcompression", b"no") == b"+OK\r\n"
+    for number in range(400):
+        client(b"SET", tag + b"key:%d" % number, b"%d" % number * 300)
+    expected = content(e.stores)
+    snapshot = start_snapshot(e, {})
+    out = io.BytesIO()
+    failures = 0
+    while not snapshot.finished:
+        keytable.fail_in(failures % 3)
+        try:
+            out.write(snapshot.advance(0.0, Clock()))
+        except MemoryError:
+            failures += 1
+        finally:
+            keytable.fail_in(-1)
+    snapshot.close()
+    assert failures > 2
+    assert decoded(out.getvalue(), tmp_path) == expected
+    assert snapshot.keys_done == 400
 
 
 # --- random writes
