@@ -1,7 +1,8 @@
 /* Entries of the RDB format written in place: for a string byte for byte what node/rdb/encode.py writes (write_key).
  *
- * Only strings that lie in their entry are written here, and with compression none with a key or value so long that
- * it could be compressed: these are left to Python, which has them all in one place.
+ * Only strings that lie in their entry are written here (none of them is big as of node/rdb/pieces.py), and with
+ * compression none with a key or value so long that it could be compressed: these are left to Python, which has them
+ * all in one place.
  */
 #ifndef KT_DUMP_H
 #define KT_DUMP_H

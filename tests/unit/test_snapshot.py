@@ -23,11 +23,6 @@ from node.types.hash import Hash
 from node.types.set import Set
 from node.types.zset import ZSet
 
-try:
-    from node.keytable import table as keytable
-except ImportError:  # not built
-    keytable = None  # type: ignore[assignment]
-
 NOW_MS = 1_790_000_000_000
 Content = dict[tuple[int, bytes], tuple[object, int]]
 
@@ -131,11 +126,13 @@ def test_what_writes_push_out_comes_in_pieces(tmp_path: Path) -> None:
     assert decoded(b"".join(pieces), tmp_path) == expected
 
 
-@pytest.mark.skipif(keytable is None, reason="the key table is not built")
 @pytest.mark.parametrize("tag", [b"", b"{tag}"], ids=["spread", "one-slot"])
 def test_without_memory_a_step_is_repeated(tag: bytes, tmp_path: Path) -> None:
     """A step that could not write its strings has written none: after it every key is written and counted once."""
+    keytable = pytest.importorskip("node.keytable.table", reason="the key table is not built")
     e = new_engine()
+    if e.stores[0].kind != "compact":
+        pytest.skip("the plain store writes nothing by itself")
     client = Client(e)
     assert client(b"CONFIG", b"SET", b"rdbcompression", b"no") == b"+OK\r\n"
     for number in range(400):
