@@ -14,7 +14,7 @@ from mypy_extensions import i64
 
 from node.eviction import NO_CLOCK
 from node.expire import Inside
-from node.frozen import FrozenSlot
+from node.frozen import Form, FrozenSlot
 from node.keyspace import DONE, MISSING, Expired, Store, Value, patched
 from node.keytable.table import KeyTable, View, trim
 from node.reaper import Reaper
@@ -52,6 +52,9 @@ class FrozenTable(FrozenSlot):
 
     def take(self, part: i64) -> dict[bytes, object]:
         return self.view.take(part)
+
+    def dump(self, w: BytesWriter, part: i64, taken: set[bytes], left: dict[bytes, object], form: Form) -> i64:
+        return self.view.dump(w, part, taken, left, form.clock, form.now_ms, form.decay, form.compress)
 
     def expire_at(self, key: bytes) -> i64:
         return self.view.expire_at(key)
@@ -500,6 +503,10 @@ class CompactStore(Store):
 
     def items_in(self, slot: i64) -> list[tuple[bytes, object, i64]]:
         return cast(list[tuple[bytes, object, i64]], self.table.items_in(slot))
+
+    def dump_slot(self, w: BytesWriter, slot: i64, form: Form) -> list[tuple[bytes, object, i64]]:
+        left = self.table.dump_slot(w, slot, form.clock, form.now_ms, form.decay, form.compress)
+        return cast(list[tuple[bytes, object, i64]], left)
 
     def freeze(self, slot: i64) -> FrozenSlot:
         return FrozenTable(self.table.freeze(slot))

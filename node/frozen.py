@@ -3,9 +3,27 @@
 # ruff: noqa: D102 - the methods are described by the interface
 from typing import Final, cast, final
 
+from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
 _TAKEN: Final[dict[bytes, object]] = {}
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Form:
+    """How a snapshot writes keys."""
+
+    clock: i64  # the access clock that goes with each: NO_CLOCK, LRU or LFU of node.eviction
+    now_ms: i64  # what it is compared with
+    decay: i64  # minutes, as of lfu_decayed
+    compress: bool
+
+    def __init__(self, clock: i64, now_ms: i64, decay: i64, compress: bool) -> None:
+        self.clock = clock
+        self.now_ms = now_ms
+        self.decay = decay
+        self.compress = compress
 
 
 class FrozenSlot:
@@ -27,8 +45,15 @@ class FrozenSlot:
         """The keys of a part with their values, for the caller to keep; parts are taken once, in their order."""
         raise NotImplementedError
 
+    def dump(self, w: BytesWriter, part: i64, taken: set[bytes], left: dict[bytes, object], form: Form) -> i64:
+        """Take a part and write keys of it, as `Store.dump_slot`: how many. None that is among those taken is written;
+        what is not written goes into `left`, where taken ones may be, too.
+        """
+        left.update(self.take(part))
+        return 0
+
     def expire_at(self, key: bytes) -> i64:
-        """When a key of the last answer of `get` or `take` expires, Unix ms, 0 for never."""
+        """When a key of the last answer of `get`, `take` or `dump` expires, Unix ms, 0 for never."""
         raise NotImplementedError
 
     def close(self) -> list[dict[bytes, object]]:

@@ -16,7 +16,7 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import i64, mypyc_attr
 
-from node.frozen import FrozenSlot
+from node.frozen import Form, FrozenSlot
 
 MISSING: Final = 0
 DONE: Final = 1
@@ -298,6 +298,12 @@ class Store:
     def items_in(self, slot: i64) -> list[tuple[bytes, object, i64]]:
         """Every key of a slot with its value and expiry (0 = none), expired ones too (snapshots)."""
         raise NotImplementedError
+
+    def dump_slot(self, w: BytesWriter, slot: i64, form: Form) -> list[tuple[bytes, object, i64]]:
+        """Write keys of a slot as `node.rdb.encode.write_key` does; which ones is the store's choice. What is left is
+        returned, as of `items_in`. Nothing is written when it raises MemoryError.
+        """
+        return self.items_in(slot)
 
     def freeze(self, slot: i64) -> FrozenSlot:
         """The keys of a slot with their values and times as they are now, in no time; containers stay live.

@@ -724,6 +724,19 @@ cdef class KeyTable:
                 b = b.next
         return out
 
+    def dump_slot(self, object w, uint32_t slot, int clock, int64_t now_ms, int64_t decay, bint compress):
+        """Write the strings of a slot in the RDB format, as far as that takes no objects: what is left, as of items_in.
+
+        `clock`: which access clock is written; `decay`: as of lfu_decayed. Nothing is written when memory is short.
+        """
+        cdef list left = []
+        cdef kt_dump how = kt_dump_how(clock, self.mode, now_ms, decay, compress)
+        if not kt_is_writer(w):
+            raise TypeError("a BytesWriter is needed")
+        if self.t.slots and slot < <uint32_t>KT_SLOTS:
+            dump_all(w, self.t.slots + slot, &how, left)
+        return left
+
     # --- emptying
     def clear_slot(self, uint32_t slot, list containers not None):
         """Remove every key of a slot; its containers go into the list."""
@@ -969,5 +982,6 @@ cdef int expired_one(void *context, uint32_t slot, const uint8_t *e) noexcept:
     return True
 
 
+include "dump.pxi"
 include "views.pxi"
 include "leaf.pxi"

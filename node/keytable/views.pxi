@@ -114,6 +114,40 @@ cdef class View:
                     self.times[name] = at
         return out
 
+    def dump(self, object w, uint32_t part, set taken not None, dict left not None, int clock, int64_t now_ms,
+             int64_t decay, bint compress):
+        """Write the strings of a part as KeyTable.dump_slot: how many. The rest goes into the dict; no key of those
+        taken is written, they may be among the rest. Nothing has changed when memory is short.
+        """
+        cdef list rest = []
+        cdef dict times = {}
+        cdef uint32_t bucket, start = part * PART, stop = min(self.n, (part + 1) * PART)
+        cdef int64_t written = 0
+        cdef Py_ssize_t before
+        cdef set without = taken if taken else None
+        cdef kt_dump how = kt_dump_how(clock, self.table.mode, now_ms, decay, compress)
+        if not kt_is_writer(w):
+            raise TypeError("a BytesWriter is needed")
+        before = kt_written(w)
+        try:
+            for bucket in range(start, stop):
+                if self.done[bucket >> 3] >> (bucket & 7) & 1:
+                    rest.extend(self.kept.get(bucket, ()))
+                else:
+                    written += dump_chain(w, kt_bucket_at(self.table.t.slots + self.slot, bucket), &how, without, rest)
+            for name, value, at in rest:
+                left[name] = value
+                if at:
+                    times[name] = at
+        except BaseException:
+            kt_cut(w, before)
+            raise
+        self.times = times
+        for bucket in range(start, stop):
+            self.done[bucket >> 3] |= <uint8_t>(1 << (bucket & 7))
+            self.kept.pop(bucket, None)
+        return written
+
     def expire_at(self, bytes key not None):
         """When a key that was given out last expires, 0 for never."""
         return self.times.get(key, 0)

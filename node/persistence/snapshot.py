@@ -22,7 +22,7 @@ from cluster.slots import SLOTS
 from cluster.version import VALKEY_VERSION
 from node.engine import Engine
 from node.eviction import CLOCK_MASK, LFU, LRU, POLICIES, lfu_decayed
-from node.frozen import FrozenSlot
+from node.frozen import Form, FrozenSlot
 from node.keyspace import Store
 from node.ports import Snapshots
 from node.rdb.encode import crc64, header, select, trailer, write_head, write_key, write_string
@@ -87,17 +87,17 @@ class _Walk:
         self.taken.add(key)
         return self.data.get(key)
 
-    def turn(self) -> bool:
-        """Go to the next part; False when there is none."""
-        if self.next >= self.data.parts():
-            return False
-        self.left = self.data.take(self.next)
+    def turn(self, w: BytesWriter, form: Form) -> i64:
+        """Go to the next part, and let it write what keys it can: how many."""
+        left: dict[bytes, object] = {}
+        written = self.data.dump(w, self.next, self.taken, left, form)
+        self.left = left
         self.next += 1
         if len(self.taken) > 0:
-            for key in list(self.left):
+            for key in list(left):
                 if key in self.taken:
-                    del self.left[key]
-        return True
+                    del left[key]
+        return written
 
     def expire_at(self, key: bytes) -> i64:
         """When a key expires, 0 for never."""
@@ -129,10 +129,8 @@ class Snapshot:
     _side_dbid: i64
     _crc: int
     _sums: bool
-    _compress: bool
+    _form: Form
     _old: bool
-    _clock: i64  # NO_CLOCK, LRU or LFU
-    _decay: i64
 
     def __init__(self, hub: "Hub", engine: Engine, fields: dict[bytes, bytes], old: bool, keys: bool) -> None:
         self._hub = hub
@@ -160,9 +158,8 @@ class Snapshot:
         self._crc = 0
         options = engine.settings.options
         self._sums = options.flag("rdbchecksum")
-        self._compress = options.flag("rdbcompression")
-        self._clock = POLICIES[engine.settings.maxmemory_policy].clock
-        self._decay = engine.settings.lfu_decay_time
+        clock = POLICIES[engine.settings.maxmemory_policy].clock
+        self._form = Form(clock, engine.now_ms, engine.settings.lfu_decay_time, options.flag("rdbcompression"))
         self._begin(fields)
 
     def _begin(self, fields: dict[bytes, bytes]) -> None:
@@ -177,7 +174,7 @@ class Snapshot:
         self._out.write(header({**fixed, b"aof-base": b"0", **fields}, field_times, self._old))
         for code in e.scripts.codes():
             self._out.append(FUNCTION2)
-            write_string(self._out, code, self._compress)
+            write_string(self._out, code, self._form.compress)
 
     # --- what the hub tells
     def before_write(self, slot: i64, key: bytes) -> None:
@@ -221,11 +218,17 @@ class Snapshot:
 
     def _write_slot(self, slot: i64) -> None:
         """Write a slot of few keys at once."""
-        self._state[slot] = _DONE
+        form = self._form
+        form.now_ms = self.engine.now_ms
         for dbid, store in enumerate(self._stores):
-            if store.count(slot) > 0:
-                for key, value, expire_at in store.items_in(slot):
+            keys = store.count(slot)
+            if keys > 0:
+                left = store.dump_slot(self._writer(dbid), slot, form)
+                self._state[slot] = _DONE  # not before: without memory for its first keys the slot is as it was
+                self.keys_done += keys - len(left)
+                for key, value, expire_at in left:
                     self._emit(slot, dbid, key, value, expire_at)
+        self._state[slot] = _DONE
 
     def _open(self, slot: i64) -> None:
         """Hold a slot of many keys still."""
@@ -244,16 +247,21 @@ class Snapshot:
             return  # its fields have expired since
         idle: i64 = -1
         frequency: i64 = -1
-        if self._clock:
+        form = self._form
+        if form.clock:
             clock = self._stores[dbid].stored_clock(slot, key)
-            if clock >= 0 and self._clock == LRU:
+            if clock >= 0 and form.clock == LRU:
                 idle = (self.engine.now_ms // 1000 - clock) & CLOCK_MASK
-            elif clock >= 0 and self._clock == LFU:
-                frequency = lfu_decayed(clock, (self.engine.now_ms // 60000) & 0xFFFF, self._decay)
+            elif clock >= 0 and form.clock == LFU:
+                frequency = lfu_decayed(clock, (self.engine.now_ms // 60000) & 0xFFFF, form.decay)
         if is_big(value):
-            pieces = Pieces(value, self._compress, self._old)
+            pieces = Pieces(value, form.compress, self._old)
             self._parked.append(_Parked(dbid, key, expire_at, idle, frequency, pieces))
             return
+        write_key(self._writer(dbid), key, value, expire_at, idle, frequency, form.compress, self._old)
+
+    def _writer(self, dbid: i64) -> BytesWriter:
+        """Where keys of a database are written next; it is selected there."""
         if self._big is None:
             w = self._out
             if dbid != self._dbid:
@@ -264,7 +272,7 @@ class Snapshot:
             if dbid != self._side_dbid:
                 w.write(select(dbid))
                 self._side_dbid = dbid
-        write_key(w, key, value, expire_at, idle, frequency, self._compress, self._old)
+        return w
 
     def _write_big(self) -> None:
         """One step of the big value whose turn it is."""
@@ -280,7 +288,7 @@ class Snapshot:
             if big.dbid != self._dbid:
                 w.write(select(big.dbid))
                 self._dbid = big.dbid
-            write_head(w, big.key, big.pieces.kind, big.expire_at, big.idle, big.frequency, self._compress)
+            write_head(w, big.key, big.pieces.kind, big.expire_at, big.idle, big.frequency, self._form.compress)
         if big.pieces.step(w):
             self._big = None
             if len(self._side) > 0:
@@ -297,7 +305,12 @@ class Snapshot:
             key, value = walk.left.popitem()
             self._emit(self._next, walk.dbid, key, value, walk.expire_at(key))
             number += 1
-        if len(walk.left) == 0 and not walk.turn():
+        if len(walk.left) > 0:
+            return
+        if walk.next < walk.data.parts():
+            self._form.now_ms = self.engine.now_ms
+            self.keys_done += walk.turn(self._writer(walk.dbid), self._form)
+        else:
             self._hub.bury(self._walking.pop().data.close())
             if not self._walking:
                 self._leave()

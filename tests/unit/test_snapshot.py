@@ -126,6 +126,35 @@ def test_what_writes_push_out_comes_in_pieces(tmp_path: Path) -> None:
     assert decoded(b"".join(pieces), tmp_path) == expected
 
 
+@pytest.mark.parametrize("tag", [b"", b"{tag}"], ids=["spread", "one-slot"])
+def test_without_memory_a_step_is_repeated(tag: bytes, tmp_path: Path) -> None:
+    """A step that could not write its strings has written none: after it every key is written and counted once."""
+    keytable = pytest.importorskip("node.keytable.table", reason="the key table is not built")
+    e = new_engine()
+    if e.stores[0].kind != "compact":
+        pytest.skip("the plain store writes nothing by itself")
+    client = Client(e)
+    assert client(b"CONFIG", b"SET", b"rdbcompression", b"no") == b"+OK\r\n"
+    for number in range(400):
+        client(b"SET", tag + b"key:%d" % number, b"%d" % number * 300)
+    expected = content(e.stores)
+    snapshot = start_snapshot(e, {})
+    out = io.BytesIO()
+    failures = 0
+    while not snapshot.finished:
+        keytable.fail_in(failures % 3)
+        try:
+            out.write(snapshot.advance(0.0, Clock()))
+        except MemoryError:
+            failures += 1
+        finally:
+            keytable.fail_in(-1)
+    snapshot.close()
+    assert failures > 2
+    assert decoded(out.getvalue(), tmp_path) == expected
+    assert snapshot.keys_done == 400
+
+
 # --- random writes
 def fill(c: Client, rng: random.Random, keys: int) -> None:
     """Values of every type, some big, some keys under one tag, in three databases."""
