@@ -79,7 +79,7 @@ sanitize: $(VENV)/.tools
 	cd $(VENV)/sanitized && KVORUM_SANITIZE=1 "$(abspath $(BIN))/python" setup.py -q build_ext --inplace
 	cd $(VENV)/sanitized && PYTHONPATH="$(CURDIR)/$(VENV)/sanitized" LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
-		"$(abspath $(BIN))/python" -m pytest --run-slow $(or $(ARGS),tests/conformance \
+		"$(abspath $(BIN))/python" -m pytest -n $(WORKERS) $(or $(ARGS),--run-slow tests/conformance tests/differential \
 		tests/unit/test_snapshot.py tests/unit/test_scan.py tests/unit/test_hash.py tests/unit/test_set.py tests/unit/test_zset_type.py)
 
 lint: $(VENV)/.tools
