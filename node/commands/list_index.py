@@ -62,7 +62,8 @@ def lset(e: Engine, s: Session, args: list[bytes]) -> None:
     before = values.used_bytes()
     values.before_adding(args, 3, 3)
     there = values.set(index, args[3])
-    values.after_removing()
+    if there:
+        values.after_removing()
     s.store.grew(e.slot, args[1], values.used_bytes() - before)
     if not there:
         raise CommandError(OUT_OF_RANGE)

@@ -154,6 +154,18 @@ def test_sequences_agree(servers: Twins, seed: int, protocol: int) -> None:
     check(lambda: Session(servers, protocol), SETUP, steps, seed)
 
 
+def test_encoding_after_what_did_not_fit(servers: Twins) -> None:
+    """A large element turns the list into a quicklist, be it inserted or not; only a change makes it small again."""
+    big = b"b" * 9000
+    attempts = [[b"linsert", b"a", b"before", b"none", big], [b"lset", b"a", b"200", big], [b"lset", b"a", b"0", big]]
+    steps: list[Command] = []
+    for attempt in attempts:
+        for after in ([b"lset", b"a", b"200", b"c"], [b"lset", b"a", b"0", b"c"], [b"lrem", b"a", b"0", b"none"]):
+            steps += [[b"del", b"a"], [b"rpush", b"a", b"1", b"2"], attempt, [b"object", b"encoding", b"a"]]
+            steps += [after, [b"object", b"encoding", b"a"]]
+    check(lambda: Session(servers, 2), [], steps, 0)
+
+
 def test_keyspace_events(servers: Twins) -> None:
     """The same commands cause the same events in the same order."""
     lists = Lists(7)
