@@ -59,6 +59,7 @@ COMPILED = [
     "node/eviction.py",
     "node/expire.py",
     "node/frozen.py",
+    "node/frozentable.py",
     "node/gate.py",
     "node/grisu.py",
     "node/keyspace.py",

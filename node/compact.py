@@ -15,8 +15,9 @@ from mypy_extensions import i64
 from node.eviction import NO_CLOCK
 from node.expire import Inside
 from node.frozen import Form, FrozenSlot
+from node.frozentable import FrozenTable
 from node.keyspace import DONE, MISSING, Expired, Store, Value, patched
-from node.keytable.table import KeyTable, View, trim
+from node.keytable.table import KeyTable, trim
 from node.reaper import Reaper
 
 _SAME: Final = 3
@@ -32,39 +33,6 @@ _Call4 = Callable[[object, object, object, object], object]
 
 
 @final
-class FrozenTable(FrozenSlot):
-    """A slot of the key table as it was at some instant."""
-
-    view: View
-
-    def __init__(self, view: View) -> None:
-        super().__init__()
-        self.view = view
-
-    def parts(self) -> i64:
-        return self.view.parts()
-
-    def index(self, key: bytes) -> i64:
-        return self.view.index(key)
-
-    def get(self, key: bytes) -> object | None:
-        return self.view.get(key)
-
-    def take(self, part: i64) -> dict[bytes, object]:
-        return self.view.take(part)
-
-    def dump(self, w: BytesWriter, part: i64, taken: set[bytes], left: dict[bytes, object], form: Form) -> i64:
-        return self.view.dump(w, part, taken, left, form.clock, form.now_ms, form.decay, form.compress)
-
-    def expire_at(self, key: bytes) -> i64:
-        return self.view.expire_at(key)
-
-    def close(self) -> list[dict[bytes, object]]:
-        self.view.close()
-        return []
-
-
-@final
 class CompactStore(Store):
     """One database."""
 
@@ -74,6 +42,7 @@ class CompactStore(Store):
     inside: Inside
     dead: Reaper
     dropped: list[KeyTable]
+    condemned: bool  # a slot of the table was removed as a whole, and is not freed yet
     mode: i64
     lfu_factor: i64
     lfu_decay_minutes: i64
@@ -107,6 +76,7 @@ class CompactStore(Store):
     def _use_table(self, table: KeyTable) -> None:
         self.table = table
         self.used_before = False
+        self.condemned = False
         self.containers = 0
         self.stale = True
         self.t_get_into = cast(_Call3, table.get_into)
@@ -339,7 +309,11 @@ class CompactStore(Store):
             if self._drain(self.dropped[-1], pieces * _DRAIN):
                 return True
             self.dropped.pop()
-        return len(self.dead.heaps) > 0
+        if self.condemned:
+            found: list[object] = []
+            self.condemned = self.table.free_condemned(pieces * _DRAIN, found)
+            self._bury_all(found)
+        return self.condemned or len(self.dead.heaps) > 0
 
     def _drain(self, table: KeyTable, buckets: i64) -> bool:
         """Free so many buckets of a table that nobody uses any more, big values aside; True when there is more."""
@@ -522,6 +496,7 @@ class CompactStore(Store):
         twin._use_table(self.table)
         twin.used_before = self.used_before
         twin.containers = self.containers
+        twin.condemned = self.condemned
         self._forget_all()
         return twin
 
@@ -535,7 +510,7 @@ class CompactStore(Store):
 
     def clear(self, slot: i64 = -1) -> None:
         if slot < 0:
-            if self.used_before and self.table.count(-1) > _AT_ONCE:
+            if self.used_before and (self.condemned or self.table.count(-1) > _AT_ONCE):
                 self.dropped.append(self.table)
             elif self.used_before:  # at once, or emptying it often would pile up tables between two turns
                 while self._drain(self.table, _AT_ONCE):
@@ -543,11 +518,18 @@ class CompactStore(Store):
             self.dead.bury_wheel(self.inside.wheel)
             self._forget_all()
             return
+        if not self.inside.at and self.table.count(slot) > _AT_ONCE and self.table.condemn_slot(slot):
+            self.condemned = True
+            return
         if self.inside.at:
             for key in self.table.keys_in(slot, -1):
                 self.inside.at.pop(key, None)
         found: list[object] = []
         self.table.clear_slot(slot, found)
+        self._bury_all(found)
+
+    def _bury_all(self, found: list[object]) -> None:
+        """Containers are out of the table."""
         for value in found:
             if isinstance(value, Value):
                 self.containers -= value.used_bytes()

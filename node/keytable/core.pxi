@@ -1,7 +1,7 @@
 # What the C of this package offers, and the numbers that methods answer.
 
 cdef extern from "defrag.h":
-    int KT_SLOTS, KT_INLINE, KT_SMALL, KT_GROUP
+    int KT_SLOTS, KT_GRAVES, KT_INLINE, KT_SMALL, KT_GROUP
     int KT_REF, KT_EXPIRES, KT_LONG, KT_RAW, KT_TEXT, KT_LFU
     int64_t kt_fail_in
     ctypedef struct kt_region:
@@ -65,6 +65,7 @@ cdef extern from "defrag.h":
                        const void *value)
     bint kt_change(kt_table *t, uint32_t slot, kt_place *p, kt_shape shape, int64_t expire, const void *value)
     bint kt_remove(kt_table *t, uint32_t slot, kt_place *p)
+    bint kt_condemn(kt_table *t, uint32_t slot)
     void kt_release(kt_table *t, kt_slot *s)
     uint64_t kt_weigh_arrays(const kt_slot *s)
     void kt_counted(kt_table *t, uint32_t slot, int by, bint vol)

@@ -31,7 +31,7 @@ static inline bool kt_frozen(const kt_table *t, uint32_t slot) { return t->views
 
 /* Have the tables that the first key, or the first expiry, needs. */
 static bool kt_prepare(kt_table *t, bool expires) {
-    if (!t->slots && !(t->slots = kt_fails() ? NULL : calloc(KT_SLOTS, sizeof *t->slots))) return false;
+    if (!t->slots && !(t->slots = kt_fails() ? NULL : calloc(KT_SLOTS + KT_GRAVES, sizeof *t->slots))) return false;
     if (!expires || t->due) return true;
     t->due = kt_fails() ? NULL : malloc(KT_SLOTS * sizeof *t->due);
     if (!t->due) return false;
@@ -42,6 +42,10 @@ static bool kt_prepare(kt_table *t, bool expires) {
 static inline void kt_counted(kt_table *t, uint32_t slot, int by, bool vol) {
     kt_slot *s = t->slots + slot;
     s->count += (uint32_t)by;
+    if (slot >= KT_SLOTS) {
+        if (vol) s->vol += (uint32_t)by;
+        return;
+    }
     t->count += (uint64_t)(int64_t)by;
     t->groups[slot / KT_GROUP] += (uint32_t)by;
     if (vol) {
@@ -49,6 +53,23 @@ static inline void kt_counted(kt_table *t, uint32_t slot, int by, bool vol) {
         t->vol += (uint64_t)(int64_t)by;
         t->vol_groups[slot / KT_GROUP] += (uint32_t)by;
     }
+}
+
+/* Take all keys of a slot without views away at once; they are freed later. False when there is no place for them. */
+static bool kt_condemn(kt_table *t, uint32_t slot) {
+    kt_slot *s = t->slots + slot, *grave = t->slots + KT_SLOTS;
+    assert(slot < KT_SLOTS && !kt_frozen(t, slot));
+    while (grave < t->slots + KT_SLOTS + KT_GRAVES && grave->n) grave++;
+    if (grave == t->slots + KT_SLOTS + KT_GRAVES) return false;
+    *grave = *s;
+    memset(s, 0, sizeof *s);
+    t->count -= grave->count;
+    t->vol -= grave->vol;
+    t->groups[slot / KT_GROUP] -= grave->count;
+    t->vol_groups[slot / KT_GROUP] -= grave->vol;
+    if (t->due) t->due[slot] = KT_NEVER;
+    if (t->pass_slot == (int32_t)slot) t->pass_slot = -1;
+    return true;
 }
 
 static inline void kt_weighed(kt_table *t, kt_shape s, int by) {

@@ -18,6 +18,7 @@
 #include "slab.h"
 
 #define KT_SLOTS 16384
+#define KT_GRAVES 64 /* slots behind the others that hold what was removed as a whole, until it is freed */
 #define KT_GROUP 128 /* slots whose keys are counted together */
 #define KT_SEGMENT 512
 #define KT_FILL 4 /* keys a bucket on average from which a slot grows */
@@ -61,7 +62,7 @@ typedef struct kt_table {
     kt_slot *slots; /* NULL before the first key */
     int64_t *due;   /* by slot, NULL before the first expiry */
     uint8_t *frozen; /* by slot, NULL before the first view: number of views */
-    uint64_t count, vol;
+    uint64_t count, vol; /* what was removed as a whole is not counted here, but in all that follows */
     uint64_t refs; /* entries with a reference */
     uint64_t long_blocks; /* entries that are not in a chunk */
     uint32_t groups[KT_SLOTS / KT_GROUP]; /* keys of each */

@@ -104,6 +104,8 @@ cdef class KeyTable:
             for slot in range(<uint32_t>KT_SLOTS):
                 if self.t.slots[slot].n:
                     empty_slot(&self.t, slot, None)
+            for slot in range(<uint32_t>KT_SLOTS, <uint32_t>(KT_SLOTS + KT_GRAVES)):
+                self.drain_some(slot, INT64_MAX, None)
         kt_trim(&self.t.slab)
         free(self.t.slab.pass_)
         free(self.t.slots)
@@ -756,6 +758,24 @@ cdef class KeyTable:
             return
         self.strings -= empty_slot(&self.t, slot, containers)
 
+    def condemn_slot(self, uint32_t slot):
+        """Remove every key of a slot in no time, to be freed by `free_condemned`; False when that can't be done."""
+        if not self.t.slots or slot >= <uint32_t>KT_SLOTS or (self.t.views and self.t.frozen[slot]):
+            return False
+        return kt_condemn(&self.t, slot)
+
+    def free_condemned(self, int64_t buckets, list containers not None):
+        """Free what so many buckets of condemned slots hold; True when there is more. Containers go into the list."""
+        cdef uint32_t slot
+        if not self.t.slots:
+            return False
+        for slot in range(<uint32_t>KT_SLOTS, <uint32_t>(KT_SLOTS + KT_GRAVES)):
+            if self.t.slots[slot].n:
+                buckets -= self.drain_some(slot, buckets, containers)
+                if buckets <= 0:
+                    return True
+        return False
+
     def drain(self, int64_t buckets, list containers not None):
         """Free what so many buckets hold, or as many slots or regions; True when there is more.
 
@@ -764,14 +784,14 @@ cdef class KeyTable:
         cdef int slot
         if self.t.views:
             return False  # goes with the last view
-        while buckets > 0 and self.t.slots and self.drained < <uint32_t>KT_SLOTS:
+        while buckets > 0 and self.t.slots and self.drained < <uint32_t>(KT_SLOTS + KT_GRAVES):
             slot = <int>self.drained
             if not self.t.slots[slot].n:
                 self.drained += 1
                 buckets -= 0 if self.drained & 63 else 1
                 continue
             buckets -= self.drain_some(<uint32_t>slot, buckets, containers)
-        if self.t.slots and self.drained < <uint32_t>KT_SLOTS:
+        if self.t.slots and self.drained < <uint32_t>(KT_SLOTS + KT_GRAVES):
             return True
         kt_trim(&self.t.slab)
         return False
@@ -856,7 +876,7 @@ cdef class KeyTable:
         cdef int k
         cdef uint32_t slot
         cdef uint32_t i, n, vol
-        cdef uint64_t total = 0, all_vol = 0, refs = 0, longer = 0, strings = 0, weight = 0, chained
+        cdef uint64_t total = 0, all_vol = 0, refs = 0, longer = 0, strings = 0, weight = 0, buried = 0, chained
         cdef kt_bucket *b
         cdef kt_shape s
         cdef kt_slot *place
@@ -864,7 +884,7 @@ cdef class KeyTable:
         if not self.t.slots:
             assert self.t.count == 0 and self.t.slab.used == 0
             return
-        for slot in range(<uint32_t>KT_SLOTS):
+        for slot in range(<uint32_t>(KT_SLOTS + KT_GRAVES)):
             place = self.t.slots + slot
             n = vol = 0
             weight += kt_weigh_arrays(place)
@@ -884,19 +904,20 @@ cdef class KeyTable:
                         assert (b.vol >> k & 1) == (s.flags & KT_EXPIRES != 0)
                         if s.flags & KT_EXPIRES:
                             vol += 1
-                            assert kt_expire(b.entry[k], s) >= self.t.next_due
-                            assert kt_expire(b.entry[k], s) >= self.t.due[slot]
+                            assert slot >= <uint32_t>KT_SLOTS or kt_expire(b.entry[k], s) >= self.t.next_due
+                            assert slot >= <uint32_t>KT_SLOTS or kt_expire(b.entry[k], s) >= self.t.due[slot]
                         refs += s.flags & KT_REF != 0
                         longer += kt_size(s) > <size_t>KT_SMALL
                         strings += string_weight(b.entry[k], s)
                     b = b.next
             assert (n, vol) == (place.count, place.vol)
             assert place.n or not place.count
-            total += n
-            all_vol += vol
+            buried += n if slot >= <uint32_t>KT_SLOTS else 0
+            total += 0 if slot >= <uint32_t>KT_SLOTS else n
+            all_vol += 0 if slot >= <uint32_t>KT_SLOTS else vol
         assert (total, all_vol, refs, longer) == (self.t.count, self.t.vol, self.t.refs, self.t.long_blocks)
         assert (strings, weight) == (self.strings, self.t.slab.used)
-        if self.t.count == 0 and not self.t.views:
+        if self.t.count + buried == 0 and not self.t.views:
             assert self.t.slab.used == 0
 
 

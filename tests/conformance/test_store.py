@@ -318,6 +318,12 @@ def test_clearing_a_slot_leaves_the_others(store: Store) -> None:
     store.clear(key_slot(b"a"))
     assert store.count() == store.volatile_count() == store.count(key_slot(b"b")) == 2500
     assert store.count(key_slot(b"a")) == 0
+    assert not [key for key in store.all_keys() if key.startswith(b"{a}")]
+    store.set(key_slot(b"a"), b"{a}1", b"again")
+    while store.reap(1):  # many keys are freed later
+        pass
+    assert (store.count(key_slot(b"a")), store.get(key_slot(b"a"), b"{a}1")) == (1, b"again")
+    store.delete(key_slot(b"a"), b"{a}1")
     assert abs(store.used_bytes() - half) < half // 100
     store.clear()
     assert (store.count(), store.volatile_count(), store.used_bytes(), store.random_key()) == (0, 0, 0, None)
