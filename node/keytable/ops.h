@@ -33,9 +33,9 @@ static inline bool kt_frozen(const kt_table *t, uint32_t slot) { return t->views
 static bool kt_prepare(kt_table *t, bool expires) {
     if (!t->slots && !(t->slots = kt_fails() ? NULL : calloc(KT_SLOTS + KT_GRAVES, sizeof *t->slots))) return false;
     if (!expires || t->due) return true;
-    t->due = kt_fails() ? NULL : malloc(KT_SLOTS * sizeof *t->due);
+    t->due = kt_fails() ? NULL : malloc((KT_SLOTS + KT_GRAVES) * sizeof *t->due);
     if (!t->due) return false;
-    for (int i = 0; i < KT_SLOTS; i++) t->due[i] = KT_NEVER;
+    for (int i = 0; i < KT_SLOTS + KT_GRAVES; i++) t->due[i] = KT_NEVER;
     return true;
 }
 
