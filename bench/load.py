@@ -22,6 +22,7 @@ class Load:
     clients: int
     requests: int
     words: tuple[str, ...] = ()  # of a command that is no test of redis-benchmark's own; `test` is then its name alone
+    keys: int = KEYS  # that random ones are of
 
     @property
     def title(self) -> str:
@@ -47,6 +48,15 @@ def loads(scale: float) -> list[Load]:
     ]
 
 
+def loads_of_many(scale: float, keys: int) -> list[Load]:
+    """Those of a keyspace that no cache holds."""
+    return [
+        Load(test, depth, 50, int(requests * scale), keys=keys)
+        for depth, requests in ((16, 800_000), (64, 1_600_000))
+        for test in ("get", "set", "incr")
+    ]
+
+
 def generator() -> str:
     """The load generator's path."""
     for name in ("valkey-benchmark", "redis-benchmark"):
@@ -61,7 +71,7 @@ def run(load: Load, server: Server) -> Figure:
     what = list(load.words) or ["-t", load.test]
     command = [
         generator(), "-p", str(server.port), "-n", str(load.requests), "-c", str(load.clients),
-        "-P", str(load.depth), "-r", str(KEYS), "--csv", *what,
+        "-P", str(load.depth), "-r", str(load.keys), "--csv", *what,
     ]  # fmt: skip
     before = server.cpu_seconds()
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
