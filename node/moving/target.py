@@ -209,11 +209,13 @@ class Target:
         return min(starts, default=self._submitted)
 
     async def flush(self) -> None:
-        """Send what is queued."""
-        for lane in self._lanes:
-            await lane.flush()
-            if lane.troubled:
-                await self._mend()
+        """Send what is queued, and again what mending a lane has queued."""
+        while True:
+            for lane in self._lanes:
+                await lane.flush()
+            if not any(lane.troubled for lane in self._lanes):
+                return
+            await self._mend()
 
     async def drain(self) -> None:
         """Send what is queued, and wait for every reply."""

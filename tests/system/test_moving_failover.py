@@ -135,6 +135,19 @@ async def test_a_connection_that_breaks_is_no_failover(place: Place) -> None:
     assert (place.nodes[0].client().get("n"), place.nodes[0].client().get("a")) == (b"2", b"1")
 
 
+async def test_what_is_queued_when_the_connection_breaks_is_sent(place: Place) -> None:
+    """On the new connection, and at once: nobody waits for a reply to what was never sent."""
+    async with target_at(place) as target:
+        await target.send(Item(encode([b"INCR", b"n"]), b"incr", b"n", 0, safe=False), 0)
+        old, _ = place.clients()
+        await trio.to_thread.run_sync(lambda: old.client_kill_filter(_type="normal", skipme=True))
+        with trio.fail_after(20):
+            while not target._lanes[0].troubled:  # noqa: ASYNC110 - the reader tells only who waits for a reply
+                await trio.sleep(0.01)
+            await target.drain()
+    assert place.nodes[0].client().get("n") == b"1"
+
+
 async def test_a_primary_that_restarts_empty_is_noticed(place: Place, node_process: Callable[..., Server]) -> None:
     """The same address and role, and nothing of what was answered."""
     async with target_at(place) as target:
