@@ -156,9 +156,12 @@ def start_server(command: list[str], folder: Path, port: int, unix: Path | None 
     """Start a server in `folder` with its output in `folder`/log, and wait until it answers."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log"
+    environment = child_environment()
+    if command[0] != sys.executable:
+        environment.pop("LD_PRELOAD", None)  # a sanitizer is for our nodes
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=child_environment()
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=folder, env=environment
         )
     server = Server("127.0.0.1", port, process, log, unix)
     try:
@@ -183,8 +186,7 @@ def oracle_binary() -> Path:
 def oracle_command(folder: Path, port: int, *directives: str) -> list[str]:
     """The command line of an oracle without persistence that obeys DEBUG."""
     fixed = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
-    unwatched = ["env", "-u", "LD_PRELOAD"] if "LD_PRELOAD" in os.environ else []  # a sanitizer is for our nodes
-    return [*unwatched, str(oracle_binary()), *fixed, "--enable-debug-command", "yes", *directives]
+    return [str(oracle_binary()), *fixed, "--enable-debug-command", "yes", *directives]
 
 
 def server_command(kind: str, folder: Path, port: int, *directives: str) -> list[str]:
