@@ -183,7 +183,7 @@ def main() -> None:
         if options.only in (None, "persistence"):
             results["persistence"] = persistence_table(folder, options.rounds, options.scale, options.kept_keys)
         if options.only in (None, "stalls"):
-            results["stalls"] = stalls_table(folder, options.kept_keys)
+            results["stalls"] = stalls_table(folder, options.rounds, options.kept_keys)
     options.json.write_text(json.dumps(results, indent=1))
     print(f"\nfigures kept in {options.json}")
 

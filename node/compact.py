@@ -24,7 +24,7 @@ _SAME: Final = 3
 _EXPIRED: Final = -4
 _CONTAINER: Final = -5
 _PREFETCH_FROM: Final = 50_000  # keys from which parsing ahead pays (measured: it costs on small keyspaces)
-_DRAIN: Final = 16  # buckets of a dropped table that are one piece of the reaper's
+_DRAIN: Final = 4  # buckets of a dropped table that are one piece of the reaper's
 _AT_ONCE: Final = 2048  # keys of a slot, or of all, that are removed at once
 
 _Call2 = Callable[[object, object], object]

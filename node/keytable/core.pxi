@@ -1,7 +1,7 @@
 # What the C of this package offers, and the numbers that methods answer.
 
 cdef extern from "defrag.h":
-    int KT_SLOTS, KT_GRAVES, KT_INLINE, KT_SMALL, KT_GROUP
+    int KT_SLOTS, KT_GRAVES, KT_INLINE, KT_SMALL, KT_GROUP, KT_WIDTH
     int KT_REF, KT_EXPIRES, KT_LONG, KT_RAW, KT_TEXT, KT_LFU
     int64_t kt_fail_in
     ctypedef struct kt_region:
@@ -11,6 +11,7 @@ cdef extern from "defrag.h":
         kt_region *regions
         kt_region *newest
         void *pass_ "pass"
+    uint64_t kt_returned(const kt_slab *s, uint64_t held)
     ctypedef struct kt_bucket:
         uint8_t n, vol
         uint8_t *entry[6]

@@ -408,8 +408,8 @@ static void kt_pass_over(kt_table *t, int64_t now) {
     }
 }
 
-/* Remove up to `limit` keys that are past. Returns how many it saw, walking counted in: a call takes bounded time, and
- * answers less than `limit` only when nothing is left to do. */
+/* Remove up to `limit` keys that are past. Returns how many it saw, walking and chunks given back counted in: a call
+ * takes bounded time, and answers less than `limit` only when nothing is left to do. */
 static uint64_t kt_expire_some(kt_table *t, int64_t now, uint64_t limit, kt_gone gone, void *context) {
     uint64_t seen = 0;
     if (!t->due || t->next_due >= now) return 0;
@@ -427,7 +427,7 @@ static uint64_t kt_expire_some(kt_table *t, int64_t now, uint64_t limit, kt_gone
             t->pass_bucket = 0;
             t->pass_due = t->segment_due = KT_NEVER;
         }
-        uint64_t removed = 0, walked = 0;
+        uint64_t removed = 0, walked = 0, held = t->slab.held;
         while (t->pass_slot >= 0) {
             kt_pass_over(t, now);
             if (t->pass_slot < 0) break;
@@ -435,10 +435,10 @@ static uint64_t kt_expire_some(kt_table *t, int64_t now, uint64_t limit, kt_gone
             if (t->pass_slot < 0) break;
             t->pass_bucket++;
             kt_pass_on(t);
-            if (++walked / 32 + seen >= limit) break;
+            if (++walked / 32 + seen + kt_returned(&t->slab, held) >= limit) break;
         }
         uint64_t work = (walked + 31) / 32;
-        seen += removed > work ? removed : work ? work : 1;
+        seen += (removed > work ? removed : work ? work : 1) + kt_returned(&t->slab, held);
     }
     return seen;
 }

@@ -29,6 +29,7 @@
 #define KT_SMALL 512 /* largest block of a class */
 #define KT_CLASSES (KT_SMALL / 8 + 1)
 #define KT_HEAD 64 /* of a chunk */
+#define KT_CHUNK_KEYS 32 /* keys that are freed in the time in which a chunk goes back to the system */
 
 enum { KT_CLOSED, KT_OPEN, KT_LEAVING }; /* a chunk: without a free block, with one, being emptied (defrag.h) */
 
@@ -172,6 +173,12 @@ static void kt_drop_chunk(kt_slab *s, kt_chunk *c) {
     else s->regions = r->next;
     if (r->next) r->next->prev = r->prev;
     kt_drop_region(s, r);
+}
+
+/* Chunks that went back to the system since `held` bytes were held, in keys. Blocks of one time lie in all chunks by the
+ * chance of their hashes, so that where many go, nearly all chunks become empty by the last few. */
+static inline uint64_t kt_returned(const kt_slab *s, uint64_t held) {
+    return s->held < held ? (held - s->held) / KT_CHUNK * KT_CHUNK_KEYS : 0;
 }
 
 static void *kt_alloc(kt_slab *s, size_t size) {

@@ -797,12 +797,14 @@ cdef class KeyTable:
         return False
 
     cdef int64_t drain_some(self, uint32_t slot, int64_t limit, list containers):
-        """Empty the last buckets of a slot."""
+        """Empty the last buckets of a slot, fewer when chunks go back to the system by it."""
         cdef int64_t done = 0
+        cdef uint64_t held
         cdef kt_slot *s = self.t.slots + slot
         while done < limit and s.n:
-            done += 1
+            held = self.t.slab.held
             self.strings -= empty_last(&self.t, slot, containers)
+            done += 1 + <int64_t>kt_returned(&self.t.slab, held) // KT_WIDTH
         return done
 
     # --- views

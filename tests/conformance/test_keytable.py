@@ -319,6 +319,49 @@ def test_keys_that_go_give_their_chunks_back() -> None:
     assert table.held() < full // 10
 
 
+CHUNK = 65536
+FEW = 16  # 64 buckets or keys may take about this many with them, the last of them through a chain included
+
+
+def one_slot(expire_at: int) -> "keytable.KeyTable":
+    """Two hundred thousand keys, spread over 150 chunks by the chance of their hashes."""
+    table = keytable.KeyTable(7)
+    for i in range(200_000):
+        table.set(5, b"key:%06d" % i, b"value:%06d" % i)
+        if expire_at:
+            table.set_expire(5, b"key:%06d" % i, expire_at)
+    assert table.held() > 100 * CHUNK
+    return table
+
+
+@chunks
+def test_the_last_keys_of_a_flushed_slot_go_a_few_chunks_at_a_time() -> None:
+    """Nearly all chunks become empty by the last keys, and each takes a system call to go back."""
+    table = one_slot(0)
+    assert table.condemn_slot(5)
+    most, more = 0, True
+    while more:
+        before = table.held()
+        more = table.free_condemned(64, [])
+        most = max(most, before - table.held())
+    assert table.used() == 0
+    assert most <= FEW * CHUNK
+
+
+@chunks
+def test_the_last_keys_that_expire_go_a_few_chunks_at_a_time() -> None:
+    """As above, by their time."""
+    table = one_slot(1000)
+    table.at_time(5000, 1, 0)
+    most, seen = 0, 64
+    while seen >= 64:
+        before = table.held()
+        seen = table.expire_due(64, [], [])
+        most = max(most, before - table.held())
+    assert table.count(-1) == 0
+    assert most <= FEW * CHUNK
+
+
 def test_slots_are_those_of_the_cluster() -> None:
     """The slot that prefetch computes is the one that commands use."""
     from cluster.slots import key_slot

@@ -327,10 +327,11 @@ async def test_a_child_that_does_not_obey_is_killed(tmp_path: Path) -> None:
     assert child.exit_status == -signal.SIGKILL
 
 
-def test_huge_pages_can_be_declined(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the user has set in the environment is what children get."""
-    monkeypatch.setenv("PYTHONMALLOC", "pymalloc")
-    monkeypatch.setenv("GLIBC_TUNABLES", "")
+def test_the_allocator_is_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in the environment of the agent is what children get, and nothing else is chosen for them."""
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    monkeypatch.delenv("PYTHONMALLOC", raising=False)
 
     given = environment()
-    assert (given["PYTHONMALLOC"], given["GLIBC_TUNABLES"]) == ("pymalloc", "")
+    assert given["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert "PYTHONMALLOC" not in given
