@@ -41,8 +41,9 @@ class Watch:
 
     def __init__(self, port: int) -> None:
         self._link, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.Process(target=_ping, args=(port, theirs))
+        self._process = multiprocessing.Process(target=_ping, args=(port, theirs), daemon=True)
         self._process.start()
+        theirs.close()  # so that `end` hears of it when the process is dead
 
     def end(self) -> tuple[float, float]:
         """Milliseconds that the slowest of a thousand took, and the slowest of all."""

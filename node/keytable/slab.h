@@ -29,7 +29,7 @@
 #define KT_SMALL 512 /* largest block of a class */
 #define KT_CLASSES (KT_SMALL / 8 + 1)
 #define KT_HEAD 64 /* of a chunk */
-#define KT_CHUNK_KEYS 32 /* keys that are freed in the time in which a chunk goes back to the system */
+#define KT_CHUNK_KEYS 32 /* as how many keys work in slices counts a chunk that goes back to the system */
 
 enum { KT_CLOSED, KT_OPEN, KT_LEAVING }; /* a chunk: without a free block, with one, being emptied (defrag.h) */
 
